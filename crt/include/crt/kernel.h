@@ -1,0 +1,52 @@
+/* What all kernels share.
+ *
+ * A kernel works from a const parameter struct. Shapes, strides and ranges were checked when
+ * the struct was generated, so a kernel cannot fail and returns nothing; it allocates nothing,
+ * keeps no state and may be called from any context. Input and output must not overlap unless
+ * the kernel's header says so. All results equal the TensorFlow Lite reference kernels bit for
+ * bit.
+ */
+#ifndef CRT_KERNEL_H
+#define CRT_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One image: rows, columns, channels. Elements lie in this order, channels next to each other. */
+struct crt_shape {
+    int32_t h, w, c;
+};
+
+/* A window that slides over the image. Output row y reads the input rows
+ * y * stride_h - pad_top + i * dilation_h, 0 <= i < kernel_h, as far as they exist; columns
+ * likewise. Strides, dilations and kernel sizes are at least 1, pads at least 0. */
+struct crt_window {
+    int32_t kernel_h, kernel_w;
+    int32_t stride_h, stride_w;
+    int32_t dilation_h, dilation_w;
+    int32_t pad_top, pad_left;
+};
+
+/* Where the rows of a tensor lie: row y at base + at[y], or at base + y * pitch (bytes) where
+ * `at` is NULL. Rows outside the image are never asked for. */
+struct crt_rows {
+    const int8_t *base;
+    const uint16_t *at;
+    int32_t pitch;
+};
+
+static inline const int8_t *crt_row(const struct crt_rows *rows, int32_t y)
+{
+    return rows->base + (rows->at ? (ptrdiff_t)rows->at[y] : (ptrdiff_t)y * rows->pitch);
+}
+
+/* What an output channel adds and how its sum becomes an int8: the bias (the input's zero point
+ * is already in it), then multiplier * 2^(shift - 31), the multiplier being 0 or in
+ * [2^30, 2^31), shift in [-31, 30]. */
+struct crt_channel {
+    int32_t bias;
+    int32_t multiplier;
+    int32_t shift;
+};
+
+#endif

@@ -1,0 +1,35 @@
+/* The device side of the device link: a host sends inputs, starts inferences and reads results
+ * over one UART. The other side is generator/tinykiln/link.py; docs/link.md is the protocol.
+ *
+ * The link keeps its state in the caller's struct crt_link and runs in one context: whoever
+ * receives bytes hands them to crt_link_receive, which answers complete requests before it
+ * returns (for RUN that takes as long as the inference). Bytes that are no frame are ignored,
+ * so text may share the port.
+ */
+#ifndef CRT_LINK_H
+#define CRT_LINK_H
+
+#include "crt/runtime.h"
+
+#define CRT_LINK_BODY_MAX 240u   /* bytes of one frame's body: the largest chunk */
+#define CRT_LINK_BUILD_ID_SIZE 20u
+
+/* What the board lends to the link. */
+struct crt_link_port {
+    void (*write)(const uint8_t *bytes, size_t size);   /* sends all, may wait for the UART */
+    uint64_t (*ticks)(void);                            /* free-running counter, never goes back */
+    uint32_t (*stack_used)(void);                       /* high-water mark since reset, bytes */
+    const char *board;                                  /* name in boards.yaml */
+    const uint8_t *build_id;                            /* [CRT_LINK_BUILD_ID_SIZE], the linker's */
+};
+
+/* Private to link.c; here so that the caller can own it. */
+struct crt_link;
+
+/* Once, before the first byte. `model` must have been initialised. */
+void crt_link_init(struct crt_link *link, const struct crt_model *model, const struct crt_link_port *port);
+
+/* One received byte. */
+void crt_link_receive(struct crt_link *link, uint8_t byte);
+
+#endif
