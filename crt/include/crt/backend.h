@@ -13,8 +13,8 @@
 
 #define CRT_WORKSPACE_ALIGN 16u
 
-/* `memory` is the caller's and aligned to CRT_WORKSPACE_ALIGN. `peak` is the largest `used` so
- * far, for sizing it. */
+/* `memory` is the caller's and aligned to CRT_WORKSPACE_ALIGN; `used` and `peak` start as 0.
+ * `peak` is the largest `used` so far, for sizing it. */
 struct crt_workspace {
     uint8_t *memory;
     size_t size, used, peak;    /* bytes */
@@ -25,7 +25,8 @@ struct crt_workspace {
 void *crt_workspace_take(struct crt_workspace *workspace, size_t size);
 
 /* Gives `block` back and with it all that was taken after it. CRT_BAD_ARGUMENT, and nothing
- * changes, where it is not a block of this workspace. */
+ * changes, where it is no aligned address in what is taken (a block given twice, of another
+ * workspace, NULL). */
 enum crt_status crt_workspace_give(struct crt_workspace *workspace, const void *block);
 
 /* ---- Devices ---- */
@@ -34,11 +35,13 @@ enum crt_status crt_workspace_give(struct crt_workspace *workspace, const void *
  * wait for; a failure is returned by launch. */
 extern const struct crt_device crt_cpu;
 
+/* CRT_NOT_FOUND where `function` is NULL, so that the result of a look-up can be passed as it
+ * is; else what the device answers. */
 enum crt_status crt_launch(const struct crt_device *device, const struct crt_function *function,
                            const struct crt_tensor *args, size_t n_args);
 enum crt_status crt_sync(const struct crt_device *device);
 
-/* A blocking call: launch followed by sync. */
+/* A blocking call: launch followed by sync, or the failure of launch. */
 enum crt_status crt_call(const struct crt_device *device, const struct crt_function *function,
                          const struct crt_tensor *args, size_t n_args);
 
