@@ -1,14 +1,28 @@
 """Boards: what boards.yaml says of each, checked field by field.
 
-boards.yaml in the repository's root is the data; a user's own file of the same form adds to it.
+boards.yaml in the repository's root is the data; a user's own file of the same form adds to it. A board in
+project.json has the same form, so one reader serves both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import difflib
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias, TypeVar, cast
+
+import yaml
+
+from tinykiln.data import data_path
+from tinykiln.errors import BoardError
 
 CounterUnit: TypeAlias = Literal["instructions", "cycles"]
+CounterSource: TypeAlias = Literal["systick", "dwt"]
+Json: TypeAlias = dict[str, object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +36,28 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """The UART of the device link. `driver` names project_templates/bare_metal/.../drivers/uart_<driver>.c."""
+    """The UART of the device link. `driver` names project_templates/bare_metal/.../drivers/uart_<driver>.c.
+
+    `tx`, `rx` (such as PA2) and their alternate `function` are set where the driver routes pins, else "" and 0.
+    """
 
     driver: str
     base: int
     clock_hz: int
     baud: int
+    tx: str = ""
+    rx: str = ""
+    function: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What counts the work of an inference: `hz` ticks a second, `step` units a tick."""
+    """What counts the work of an inference: `hz` ticks a second, `step` units a tick.
 
-    source: Literal["systick", "dwt"]
+    Under QEMU's `-icount shift=0` an instruction takes 1 ns, so a tick is 10^9 / hz instructions.
+    """
+
+    source: CounterSource
     unit: CounterUnit
     hz: int
     step: float
@@ -70,3 +93,334 @@ class Board:
     def region(self, name: str) -> Region:
         """The memory region of that name; every board has `flash` and `ram`."""
         return next(region for region in self.memory if region.name == name)
+
+
+class Cpu(NamedTuple):
+    """What a core can have: values of gcc's -mfpu, and kernel directories."""
+
+    fpus: tuple[str, ...]
+    isas: tuple[str, ...]
+
+
+class Driver(NamedTuple):
+    """What a UART driver can do. The baud rate is clock / divider, `min_divider` to `max_divider`."""
+
+    min_divider: int
+    max_divider: int
+    pins: bool
+    bases: tuple[int, ...]
+
+
+CPUS: Mapping[str, Cpu] = {
+    "cortex-m3": Cpu(("none",), ()),
+    "cortex-m4": Cpu(("none", "fpv4-sp-d16"), ("armv7em_dsp",)),
+    "cortex-m7": Cpu(("none", "fpv5-sp-d16", "fpv5-d16"), ("armv7em_dsp",)),
+    "cortex-m33": Cpu(("none", "fpv5-sp-d16"), ("armv7em_dsp",)),
+    "cortex-m55": Cpu(("none", "auto"), ("armv8_1m_mve", "armv7em_dsp")),
+}
+
+# Cortex-M System Design Kit TRM (DDI 0479), 4.3: BAUDDIV has 20 bits, at least 16.
+# RM0090, 30.3.4 and table 1: BRR with 16 samples a bit; USART1, 2, 3, UART4, 5, USART6.
+DRIVERS: Mapping[str, Driver] = {
+    "cmsdk": Driver(16, 0xFFFFF, False, ()),
+    "stm32f4": Driver(
+        16, 0xFFFF, True, (0x40011000, 0x40004400, 0x40004800, 0x40004C00, 0x40005000, 0x40011400)
+    ),
+}
+
+FLASH_METHODS = ("openocd", "stm32flash")
+SOURCES: tuple[CounterSource, ...] = ("systick", "dwt")
+UNITS: tuple[CounterUnit, ...] = ("instructions", "cycles")
+BAUD_TOLERANCE = 0.02
+"""Largest error of the baud rate: two ends that are each off by 2 % still read a byte's last bit right."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SIZE = re.compile(r"([0-9]{1,10})([KM]?)")
+_UNITS = {"": 1, "K": 1024, "M": 1024 * 1024}
+_HEX = re.compile(r"0x[0-9a-fA-F]{1,8}")
+_PIN = re.compile(r"P[A-K]([0-9]|1[0-5])")
+_USB = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
+
+
+class _Place(NamedTuple):
+    """Where in a board file something stands, for messages."""
+
+    file: str
+    board: str
+    field: str = ""
+
+    def at(self, field: str) -> _Place:
+        return self._replace(field=f"{self.field}.{field}" if self.field else field)
+
+    def error(self, what: str, hint: str = "") -> BoardError:
+        where = ", ".join([self.file, f"board {self.board}"] + ([f"field {self.field}"] if self.field else []))
+        return BoardError(what, where=where, hint=hint or "boards.yaml of TinyKiln describes the fields")
+
+    def wrong(self, expected: str, got: object) -> BoardError:
+        return self.error(f"expected {expected}, got {got!r}")
+
+
+# ---- Reading ----
+
+
+def read_boards(extra: Path | None = None) -> dict[str, Board]:
+    """TinyKiln's boards and those of the file `extra`, by name, in the order of the files.
+
+    Raises BoardError, which names file, board and field, for whatever does not belong there.
+    """
+    path = data_path("boards.yaml")
+    boards = _read_file(path, "boards.yaml")
+    for name, board in (_read_file(extra, str(extra)) if extra else {}).items():
+        if name in boards:
+            raise _Place(str(extra), name).error("TinyKiln has a board of this name", "give it another name")
+        boards[name] = board
+    return boards
+
+
+def find_board(name: str, extra: Path | None = None) -> Board:
+    """The board of that name. Raises BoardError with the known names, and the nearest, where there is none."""
+    boards = read_boards(extra)
+    if name in boards:
+        return boards[name]
+    near = difflib.get_close_matches(name, boards, n=1, cutoff=0.5)
+    raise BoardError(
+        f"no board is called {name!r}" + (f"; did you mean {near[0]}?" if near else ""),
+        where=f"known boards: {', '.join(boards)}",
+        hint="choose one of them, or describe yours in a file and pass it with --boards",
+    )
+
+
+def board_to_json(board: Board) -> Json:
+    """The board in the form of boards.yaml, with its name, for project.json; `board_from_json` reads it."""
+    console = board.console
+    pins: Json = {"tx": console.tx, "rx": console.rx, "function": console.function} if console.tx else {}
+    entry: Json = {
+        "name": board.name,
+        "title": board.title,
+        "cpu": board.cpu,
+        "fpu": board.fpu,
+        "isa": list(board.isa),
+        "memory": {region.name: {"origin": region.origin, "size": region.size} for region in board.memory},
+        "console": {"driver": console.driver, "base": console.base, "clock_hz": console.clock_hz,
+                    "baud": console.baud, **pins},
+        "counter": {"source": board.counter.source, "unit": board.counter.unit, "hz": board.counter.hz},
+        "flash": list(board.flash_methods),
+        "usb": list(board.usb),
+    }
+    if board.emulator:
+        entry["emulator"] = {"machine": board.emulator.machine, "args": list(board.emulator.args)}
+    return entry
+
+
+def board_from_json(entry: object, file: str = "project.json") -> Board:
+    """The board that `board_to_json` wrote. Raises BoardError, which names `file`, where it has been damaged."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(name, str):
+        raise BoardError("expected a board with a name", where=file, hint="generate the project again")
+    return _board(_Place(file, name), {key: value for key, value in entry.items() if key != "name"})
+
+
+def _read_file(path: Path, shown: str) -> dict[str, Board]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        _refuse_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), shown)
+        entries = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BoardError(f"cannot read the board file: {error}", where=shown, hint="check the path") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BoardError(f"not a YAML file: {error}", where=shown, hint="check the lines it names") from error
+    if not isinstance(entries, dict):
+        raise BoardError("expected boards by name", where=shown, hint="boards.yaml of TinyKiln shows the form")
+    return {str(name): _board(_Place(shown, str(name)), entry) for name, entry in entries.items()}
+
+
+def _refuse_duplicates(node: yaml.Node | None, file: str) -> None:
+    """YAML readers keep the last of two equal keys without a word: a board would be lost."""
+    waiting, done = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in done:    # an anchor may hold itself
+            continue
+        done.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if str(key.value) in seen:
+                    where = f"{file}, line {key.start_mark.line + 1}"
+                    raise BoardError(f"{key.value} stands here twice", where=where, hint="remove or rename one")
+                seen.add(str(key.value))
+                waiting.append(value)
+
+
+# ---- One board ----
+
+
+def _board(place: _Place, entry: object) -> Board:
+    if not _NAME.fullmatch(place.board):
+        raise place.error("a board's name has small letters, digits and _, a letter first")
+    fields = _fields(
+        place, entry, ("title", "cpu", "fpu", "isa", "memory", "console", "counter"), ("emulator", "flash", "usb")
+    )
+    cpu = _choice(place.at("cpu"), fields["cpu"], tuple(CPUS))
+    emulator = fields.get("emulator")
+    return Board(
+        name=place.board,
+        title=_text(place.at("title"), fields["title"]),
+        cpu=cpu,
+        fpu=_choice(place.at("fpu"), fields["fpu"], CPUS[cpu].fpus, f" for a {cpu}"),
+        isa=_list(place.at("isa"), fields["isa"], lambda at, v: _choice(at, v, CPUS[cpu].isas, f" for a {cpu}")),
+        memory=_memory(place.at("memory"), fields["memory"]),
+        console=_console(place.at("console"), fields["console"]),
+        counter=_counter(place.at("counter"), fields["counter"], emulated=emulator is not None),
+        emulator=None if emulator is None else _emulator(place.at("emulator"), emulator),
+        flash_methods=_list(place.at("flash"), fields.get("flash", []), lambda at, v: _choice(at, v, FLASH_METHODS)),
+        usb=_list(place.at("usb"), fields.get("usb", []), _usb),
+    )
+
+
+def _memory(place: _Place, value: object) -> tuple[Region, ...]:
+    if not isinstance(value, dict):
+        raise place.wrong("memory regions by name", value)
+    regions = tuple(_region(place.at(str(name)), str(name), entry) for name, entry in value.items())
+    for name in ("flash", "ram"):
+        if name not in value:
+            raise place.error(f"a region {name} is missing")
+    for a, b in itertools.combinations(regions, 2):
+        if a.origin < b.origin + b.size and b.origin < a.origin + a.size:
+            raise place.error(f"regions {a.name} and {b.name} overlap")
+    return regions
+
+
+def _region(place: _Place, name: str, value: object) -> Region:
+    if not _NAME.fullmatch(name):
+        raise place.error("a region's name has small letters, digits and _, a letter first")
+    fields = _fields(place, value, ("origin", "size"))
+    region = Region(name, _address(place.at("origin"), fields["origin"]), _size(place.at("size"), fields["size"]))
+    if region.origin + region.size > 1 << 32:
+        raise place.error(f"the region ends at {region.origin + region.size:#x}, above the 32-bit address space")
+    return region
+
+
+def _console(place: _Place, value: object) -> Console:
+    driver_name = _choice(place.at("driver"), _mapping(place, value).get("driver"), tuple(DRIVERS))
+    driver = DRIVERS[driver_name]
+    fields = _fields(
+        place, value, ("driver", "base", "clock_hz", "baud") + (("tx", "rx", "function") if driver.pins else ())
+    )
+    console = Console(
+        driver_name,
+        _address(place.at("base"), fields["base"]),
+        _integer(place.at("clock_hz"), fields["clock_hz"], 1, 10**9),
+        _integer(place.at("baud"), fields["baud"], 1, 10**8),
+    )
+    if driver.bases and console.base not in driver.bases:
+        raise place.at("base").wrong(f"one of {', '.join(map(hex, driver.bases))}", hex(console.base))
+    _check_baud(place.at("baud"), console, driver)
+    if not driver.pins:
+        return console
+    tx, rx = (_pattern(place.at(pin), fields[pin], _PIN, "a pin such as PA2") for pin in ("tx", "rx"))
+    return replace(console, tx=tx, rx=rx, function=_integer(place.at("function"), fields["function"], 0, 15))
+
+
+def _check_baud(place: _Place, console: Console, driver: Driver) -> None:
+    divider = min(max(round(console.clock_hz / console.baud), driver.min_divider), driver.max_divider)
+    nearest = console.clock_hz / divider
+    if abs(nearest / console.baud - 1) > BAUD_TOLERANCE:
+        raise place.error(
+            f"{console.baud} baud cannot be made from {console.clock_hz} Hz; the nearest is {nearest:.0f}",
+            "choose a slower or a standard rate",
+        )
+
+
+def _counter(place: _Place, value: object, *, emulated: bool) -> Counter:
+    fields = _fields(place, value, ("source", "unit", "hz"))
+    source = cast(CounterSource, _choice(place.at("source"), fields["source"], SOURCES))
+    unit = cast(CounterUnit, _choice(place.at("unit"), fields["unit"], UNITS))
+    if (unit == "instructions") != emulated:
+        raise place.at("unit").error("instructions are counted in the emulator, and nothing else is counted there")
+    if emulated and source != "systick":
+        raise place.at("source").error(f"the emulator has no {source}; use systick")
+    hz = _integer(place.at("hz"), fields["hz"], 1, 10**9)
+    return Counter(source, unit, hz, 1e9 / hz if unit == "instructions" else 1.0)
+
+
+def _emulator(place: _Place, value: object) -> Emulator:
+    fields = _fields(place, value, ("machine",), ("args",))
+    return Emulator(
+        _text(place.at("machine"), fields["machine"]), _list(place.at("args"), fields.get("args", []), _text)
+    )
+
+
+# ---- One field ----
+
+
+def _mapping(place: _Place, value: object) -> Json:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise place.wrong("fields by name", value)
+    return value
+
+
+def _fields(place: _Place, value: object, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Json:
+    fields = _mapping(place, value)
+    known = required + optional
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f"; did you mean {near[0]}?" if near else ""
+            raise place.at(name).error(f"unknown field{guess}", f"fields here: {', '.join(known)}")
+    for name in required:
+        if name not in fields:
+            raise place.at(name).error("the field is missing")
+    return fields
+
+
+def _text(place: _Place, value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise place.wrong("a text of one line", value)
+    return value
+
+
+def _choice(place: _Place, value: object, known: tuple[str, ...], suffix: str = "") -> str:
+    if not isinstance(value, str) or value not in known:
+        raise place.wrong((f"one of {', '.join(known)}" if known else "nothing") + suffix, value)
+    return value
+
+
+def _pattern(place: _Place, value: object, pattern: re.Pattern[str], expected: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise place.wrong(expected, value)
+    return value
+
+
+def _usb(place: _Place, value: object) -> str:
+    return _pattern(place, value, _USB, 'a text such as "0483:374b", small hexadecimal digits')
+
+
+def _integer(place: _Place, value: object, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise place.wrong(f"a whole number from {low} to {high}", value)
+    return value
+
+
+def _address(place: _Place, value: object) -> int:
+    if isinstance(value, str) and _HEX.fullmatch(value):
+        return int(value, 16)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+        raise place.wrong("a 32-bit address such as 0x20000000", value)
+    return value
+
+
+def _size(place: _Place, value: object) -> int:
+    match = _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    size = int(match[1]) * _UNITS[match[2]] if match else 0
+    if size == 0:
+        raise place.wrong("bytes, or a text such as 128K or 4M", value)
+    return size
+
+
+def _list(place: _Place, value: object, item: Callable[[_Place, object], T]) -> tuple[T, ...]:
+    if not isinstance(value, list):
+        raise place.wrong("a list", value)
+    return tuple(item(place.at(str(index)), element) for index, element in enumerate(value))
