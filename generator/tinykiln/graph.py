@@ -8,7 +8,8 @@ DEPTHWISE_CONV_2D weights 1HW(C*M), FULLY_CONNECTED weights OI.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -33,7 +34,10 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A named value. `data` is set (read-only, of `shape` and `dtype`) where it is a constant."""
+    """A named value. `data` is set (read-only, of `shape` and `dtype`) where it is a constant.
+
+    `name` is what stands in the model file, any text at all: `plain_name` makes it safe to print or generate.
+    """
 
     name: str
     dtype: DType
@@ -85,7 +89,10 @@ class DepthwiseConv2D:
 
 @dataclass(frozen=True, slots=True)
 class FullyConnected:
-    """FULLY_CONNECTED. Inputs: activations (..., I) of any rank, weights (O, I), bias or ABSENT."""
+    """FULLY_CONNECTED. Inputs: activations, weights (O, I), bias or ABSENT.
+
+    The activations may have any shape whose size is a multiple of I: I elements in a row are one vector.
+    """
 
     activation: Activation
 
@@ -132,7 +139,10 @@ class Operator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """A network. `name` is a C identifier, `digest` is "sha256:" and 64 hex digits of the model file."""
+    """A network. `name` is a C identifier, `digest` is "sha256:" and 64 hex digits of the model file.
+
+    Indices of tensors are those of the model file. Tensors that nothing uses are UNUSED.
+    """
 
     name: str
     digest: str
@@ -140,3 +150,26 @@ class Graph:
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+
+UNUSED = Tensor("", "int8", (0,))
+"""Stands in `Graph.tensors` where the model file has a tensor that nothing uses."""
+
+
+def without_unused(graph: Graph) -> Graph:
+    """The graph with UNUSED in place of every tensor that no operator, input or output refers to."""
+    used = {*graph.inputs, *graph.outputs}
+    for operator in graph.operators:
+        used.update(operator.inputs, operator.outputs)
+    tensors = tuple(tensor if i in used else UNUSED for i, tensor in enumerate(graph.tensors))
+    return replace(graph, tensors=tensors)
+
+
+def plain_name(name: str, limit: int = 80) -> str:
+    """`name` in at most `limit` characters that are harmless in a C comment, a C string and a terminal.
+
+    Everything but letters, digits, spaces and "_.:;,/+=()@<>[]-" becomes "_": so there is no quote, backslash, line
+    break, "*/", "/*", trigraph or printf directive left.
+    """
+    text = re.sub(r"[^A-Za-z0-9 _.:;,/+=()@<>\[\]-]", "_", name[:limit + 1])
+    return text if len(text) <= limit else text[:limit - 3] + "..."
