@@ -166,7 +166,7 @@ def _interface_problems(graph: Graph) -> Iterator[Problem]:
                 yield Problem(f"{what} '{plain_name(tensor.name)}' ({tensor.dtype})", "is a constant")
         if len(set(indices)) < len(indices):
             yield Problem("", f"a tensor is listed twice among the {what}s")
-        names = Counter(graph.tensors[i].name for i in indices)
+        names = Counter(graph.tensors[i].name for i in set(indices))
         for name in (name for name, count in names.items() if name and count > 1):
             yield Problem("", f"several {what}s are named '{plain_name(name)}'", f"give every {what} a name of its own")
     for i in set(graph.inputs) & set(graph.outputs):
@@ -212,10 +212,9 @@ def _order_problems(graph: Graph) -> Iterator[Problem]:
 
 def tensor_faults(tensor: Tensor) -> list[str]:
     """What is wrong with a tensor of a known dtype by itself."""
-    if len(tensor.shape) > MAX_RANK:
-        return [f"has {len(tensor.shape)} dimensions; up to {MAX_RANK} are supported"]
-    if any(size < 1 for size in tensor.shape):
-        return [f"shape {list(tensor.shape)} is empty or dynamic; every dimension must be at least 1"]
+    faults = shape_faults(tensor)
+    if faults:
+        return faults
     if tensor.nbytes > MAX_BYTES:
         return [f"has {tensor.nbytes} bytes; up to {MAX_BYTES} are supported"]
     data = tensor.data
@@ -224,6 +223,15 @@ def tensor_faults(tensor: Tensor) -> list[str]:
     if tensor.quantization is None:
         return [] if tensor.dtype == "float32" else ["has no scale and zero point"]
     return _quantization_faults(tensor, tensor.quantization)
+
+
+def shape_faults(tensor: Tensor) -> list[str]:
+    """What is wrong with the shape of a tensor of any dtype."""
+    if len(tensor.shape) > MAX_RANK:
+        return [f"has {len(tensor.shape)} dimensions; up to {MAX_RANK} are supported"]
+    if any(size < 1 for size in tensor.shape):
+        return [f"has the shape {list(tensor.shape)}; every dimension must be known and at least 1"]
+    return []
 
 
 def _quantization_faults(tensor: Tensor, quantization: Quantization) -> list[str]:
@@ -299,7 +307,7 @@ def _conv2d_faults(node: Node) -> Iterator[Fault]:
     x, weights, y, options = node.input(0), node.input(1), node.output, node.operator.options
     assert isinstance(options, Conv2D)
     yield from _unary_faults(node)
-    if not {len(x.shape), len(weights.shape), len(y.shape)} == {4}:
+    if {len(x.shape), len(weights.shape), len(y.shape)} != {4}:
         yield y, "input, weights and output must have 4 dimensions"
         return
     channels = weights.shape[0]
@@ -315,7 +323,7 @@ def _depthwise_conv2d_faults(node: Node) -> Iterator[Fault]:
     x, weights, y, options = node.input(0), node.input(1), node.output, node.operator.options
     assert isinstance(options, DepthwiseConv2D)
     yield from _unary_faults(node)
-    if not {len(x.shape), len(weights.shape), len(y.shape)} == {4}:
+    if {len(x.shape), len(weights.shape), len(y.shape)} != {4}:
         yield y, "input, weights and output must have 4 dimensions"
         return
     channels = x.shape[3] * options.multiplier

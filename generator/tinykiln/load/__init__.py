@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import keyword
 import re
 import stat
 from dataclasses import dataclass
@@ -15,10 +14,18 @@ from tinykiln.graph import Graph
 from tinykiln.load import tflite
 from tinykiln.load.tflite_file import IDENTIFIER
 
-C_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while main asm "
-    "bool true false".split())
+C_WORDS = frozenset((
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
+    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
+    "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "bool", "true",
+    "false", "main", "crt", "model",
+    "assert", "complex", "ctype", "errno", "fenv", "inttypes", "iso646", "limits", "locale", "math", "setjmp",
+    "signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio", "stdlib", "stdnoreturn",
+    "string", "tgmath", "threads", "time", "uchar", "wchar", "wctype",
+))
+"""Keywords of C, names that generated projects use, and names of C's own headers, beside which <model>.h lies."""
+MAX_NAME = 48
+"""Characters of a model's name: C compilers need only tell 63 apart, and generated names append to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,10 @@ def supported_ops() -> tuple[SupportedOp, ...]:
 
 def model_name(stem: str) -> str:
     """A C identifier in lower case from a file's name: "My Net-2" becomes my_net_2, "1st" m_1st, "int" m_int."""
-    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
-    return f"m_{name}" if not name or name[0].isdigit() or name in C_KEYWORDS or keyword.iskeyword(name) else name
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:MAX_NAME].rstrip("_")
+    if not name:
+        return "model_0"
+    return f"m_{name}" if name[0].isdigit() or name in C_WORDS else name
 
 
 def _read(path: Path) -> bytes:

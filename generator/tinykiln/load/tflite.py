@@ -15,6 +15,7 @@ from tinykiln.check import (
     model_error,
     operator_problems,
     problem,
+    shape_faults,
     supported_kinds,
 )
 from tinykiln.errors import ModelError
@@ -97,6 +98,9 @@ def _operator(index: int, operator: FileOperator, file: File,
     if reasons:
         hint = supported_kinds() if operator.kind not in OPERATORS else ""
         return None, [problem(index, operator.kind, shown, reason, hint) for reason in reasons]
+    faults = [(tensors[i], reason) for i in used for reason in shape_faults(tensors[i])]
+    if faults:
+        return None, [problem(index, operator.kind, tensor, reason) for tensor, reason in faults]
     try:
         made = _made(operator, tensors)
     except RefusedError as error:

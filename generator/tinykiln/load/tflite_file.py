@@ -194,8 +194,6 @@ def _quantization(table: Any, budget: Budget) -> tuple[tuple[float, ...], tuple[
     budget.take(4 * table.ScaleLength() + 8 * table.ZeroPointLength())
     scales = tuple(table.ScaleAsNumpy().tolist()) if table.ScaleLength() else ()
     zero_points = tuple(table.ZeroPointAsNumpy().tolist()) if table.ZeroPointLength() else ()
-    if len(zero_points) == 1:
-        zero_points *= max(len(scales), 1)
     features = ("has a custom quantisation",) if table.DetailsType() else ()
     return scales, zero_points, table.QuantizedDimension(), features
 

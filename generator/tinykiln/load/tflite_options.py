@@ -39,7 +39,7 @@ class RefusedError(Exception):
 @dataclass(frozen=True, slots=True)
 class Reader:
     """How the options of one kind of operator are read. `table` is their table in the file; where it may be left
-    out, `optional` is true. `versions` is the newest version of the operator whose meaning is known."""
+    out, `optional` is true. `versions` is the newest version of the operator that LiteRT 2.3 registers."""
 
     table: str
     read: Callable[[Any, Sequence[Tensor | None], Tensor], Options]
@@ -147,11 +147,11 @@ READERS: Mapping[str, Reader] = {
     "ADD": Reader("AddOptions", _add, 5),
     "AVERAGE_POOL_2D": Reader("Pool2DOptions", _pool2d, 3),
     "CONV_2D": Reader("Conv2DOptions", _conv2d, 8),
-    "DEPTHWISE_CONV_2D": Reader("DepthwiseConv2DOptions", _depthwise_conv2d, 7),
-    "DEQUANTIZE": Reader("DequantizeOptions", _nothing, 6, optional=True),
-    "FULLY_CONNECTED": Reader("FullyConnectedOptions", _fully_connected, 12),
+    "DEPTHWISE_CONV_2D": Reader("DepthwiseConv2DOptions", _depthwise_conv2d, 6),
+    "DEQUANTIZE": Reader("DequantizeOptions", _nothing, 9, optional=True),
+    "FULLY_CONNECTED": Reader("FullyConnectedOptions", _fully_connected, 14),
     "MAX_POOL_2D": Reader("Pool2DOptions", _pool2d, 3),
-    "QUANTIZE": Reader("QuantizeOptions", _nothing, 4, optional=True),
+    "QUANTIZE": Reader("QuantizeOptions", _nothing, 6, optional=True),
     "RESHAPE": Reader("ReshapeOptions", _reshape, 1, optional=True),
     "SOFTMAX": Reader("SoftmaxOptions", _softmax, 3),
 }
