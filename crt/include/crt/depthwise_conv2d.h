@@ -12,16 +12,19 @@ struct crt_depthwise_conv2d_s8 {
     int32_t multiplier;           /* >= 1 */
     int32_t in_zero, out_zero;    /* zero points, [-128, 127] */
     int32_t min, max;             /* fused activation: clamp of the output, [-128, 127] */
-    const int8_t *weights;        /* [out.c][kernel_h][kernel_w] */
+    const int8_t *weights;        /* see each kernel */
     const struct crt_channel *channels; /* [out.c] */
 };
 
-/* multiplier = 1, any window. */
+/* multiplier = 1, any window.
+ * weights: [block of 4 channels][kernel_h][kernel_w][4], the last block filled up with zero weights. */
 void crt_depthwise_conv2d_s8(const struct crt_depthwise_conv2d_s8 *p, const int8_t *in, int8_t *out);
 void crt_depthwise_conv2d_s8_row(const struct crt_depthwise_conv2d_s8 *p, const struct crt_rows *in, int32_t y,
                                  int8_t *out);
 
-/* Any multiplier, any window. */
+/* Any multiplier, any window.
+ * weights: [input channel][block of 4 of its output channels][kernel_h][kernel_w][4], the last block
+ * of each input channel filled up with zero weights. */
 void crt_depthwise_conv2d_multiplier_s8(const struct crt_depthwise_conv2d_s8 *p, const int8_t *in, int8_t *out);
 void crt_depthwise_conv2d_multiplier_s8_row(const struct crt_depthwise_conv2d_s8 *p, const struct crt_rows *in,
                                             int32_t y, int8_t *out);

@@ -1,0 +1,41 @@
+#include "crt/pool2d.h"
+
+#include "crt/fixed_point.h"
+#include "crt/window.h"
+
+static int32_t largest_of(const struct crt_rows *in, struct crt_taps rows, struct crt_taps cols, int32_t depth,
+                          int32_t channel)
+{
+    int32_t largest = INT8_MIN;
+    for (int32_t i = rows.first; i < rows.end; i++) {
+        const int8_t *x = crt_row(in, rows.start + i) + (cols.start + cols.first) * depth + channel;
+        for (int32_t j = cols.first; j < cols.end; j++) {
+            largest = *x > largest ? *x : largest;
+            x += depth;
+        }
+    }
+    return largest;
+}
+
+void crt_max_pool2d_s8_row(const struct crt_pool2d_s8 *p, const struct crt_rows *in, int32_t y, int8_t *out)
+{
+    const struct crt_taps rows = crt_taps_of_row(&p->window, y, p->in.h);
+    for (int32_t x = 0; x < p->out.w; x++) {
+        const struct crt_taps cols = crt_taps_of_column(&p->window, x, p->in.w);
+        for (int32_t c = 0; c < p->in.c; c++) {
+            *out++ = (int8_t)crt_clamp(largest_of(in, rows, cols, p->in.c, c), p->min, p->max);
+        }
+    }
+}
+
+void crt_max_pool2d_s8(const struct crt_pool2d_s8 *p, const int8_t *in, int8_t *out)
+{
+    for (int32_t image = 0; image < p->batch; image++) {
+        const struct crt_rows rows = crt_dense_rows(in, p->in);
+        for (int32_t y = 0; y < p->out.h; y++) {
+            crt_max_pool2d_s8_row(p, &rows, y, out);
+            out += p->out.w * p->out.c;
+        }
+        in += crt_shape_size(p->in);
+    }
+}
