@@ -16,6 +16,17 @@ def wrap32(x: Ints) -> Ints:
     return ((x + 2**31) % 2**32) - 2**31
 
 
+def q31(a: int, b: int) -> int:
+    """a * b / 2^31, rounded to nearest, halves up."""
+    return (a * b + 2**30) // 2**31
+
+
+def halve(x: int, times: int) -> int:
+    """x / 2^times, rounded to nearest, halves away from zero."""
+    magnitude = (abs(x) + ((1 << times) >> 1)) >> times
+    return magnitude if x >= 0 else -magnitude
+
+
 def scale(x: Ints, multiplier: Ints, shift: Ints) -> Ints:
     """x * multiplier * 2^(shift - 31), rounded twice: after the multiply (halves up), after the right shift
     (halves away from zero). Python integers, so nothing overflows unnoticed."""
@@ -23,11 +34,7 @@ def scale(x: Ints, multiplier: Ints, shift: Ints) -> Ints:
     def one(value: int, factor: int, by: int) -> int:
         if by > 0:
             value = (value * 2**by + 2**31) % 2**32 - 2**31
-        high = (value * factor + 2**30) // 2**31
-        if by >= 0:
-            return high
-        magnitude = (abs(high) * 2 + 2**-by) // 2 ** (1 - by)
-        return magnitude if high >= 0 else -magnitude
+        return halve(q31(value, factor), max(-by, 0))
 
     table = np.frompyfunc(one, 3, 1)(x.astype(object), multiplier, shift)
     return np.asarray(table).astype(np.int64)
@@ -36,6 +43,17 @@ def scale(x: Ints, multiplier: Ints, shift: Ints) -> Ints:
 def requantize(x: Ints, multiplier: Ints, shift: Ints, zero: int, low: int, high: int) -> Ints:
     """Scaled, moved by `zero` (modulo 2^32) and clamped to [low, high]."""
     return np.clip(wrap32(scale(x, multiplier, shift) + zero), low, high)
+
+
+def requantize_once(x: Ints, multiplier: Ints, shift: Ints, zero: int, low: int, high: int) -> Ints:
+    """x * multiplier * 2^(shift - 31), rounded once, halves away from zero, moved by `zero` and clamped."""
+
+    def one(value: int, factor: int, by: int) -> int:
+        scaled = halve(value * factor, 31 - by)
+        return min(max(scaled + zero, low), high)
+
+    table = np.frompyfunc(one, 3, 1)(x.astype(object), multiplier.astype(object), shift.astype(object))
+    return np.asarray(table).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -88,20 +106,9 @@ def max_pool(image: Ints, g: Geometry) -> Ints:
     return np.asarray(taps(image, g, -128).max(axis=(3, 4)))
 
 
-def q31(a: int, b: int) -> int:
-    """a * b / 2^31, rounded to nearest, halves up."""
-    return (a * b + 2**30) // 2**31
-
-
 def saturate(x: int) -> int:
     """x as int32."""
     return min(max(x, -(2**31)), 2**31 - 1)
-
-
-def halve(x: int, times: int) -> int:
-    """x / 2^times, rounded to nearest, halves away from zero."""
-    magnitude = (2 * abs(x) + 2**times) // 2 ** (times + 1)
-    return magnitude if x >= 0 else -magnitude
 
 
 def fixed_exp(x: int) -> int:

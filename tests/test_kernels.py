@@ -231,11 +231,12 @@ def fully_connected_case(rng: Random) -> Case:
     batch, n_in, n_out = int(rng.integers(1, 4)), int(rng.integers(1, 70)), int(rng.integers(1, 20))
     vectors, weights, channels = int8s(rng, batch, n_in), int8s(rng, n_out, n_in), random_channels(rng, n_out)
     zero, out_zero, (low, high) = *map(int, rng.integers(-128, 128, 2)), limits(rng)
+    sums = (vectors - zero) @ weights.T + channels[:, 0]
     return Case(
         "fully_connected",
         [batch, n_in, n_out, out_zero, low, high],
         [vectors.astype(np.int8)],
-        outputs((vectors - zero) @ weights.T + channels[:, 0], channels, out_zero, low, high),
+        reference.requantize_once(sums, channels[:, 1], channels[:, 2], out_zero, low, high).astype(np.int8),
         pack_fully_connected(weights.astype(np.int8)),
         folded(channels, weights.sum(axis=1), zero),
     )

@@ -51,6 +51,16 @@ static inline int32_t crt_scale(int32_t x, int32_t multiplier, int32_t shift)
     return crt_shift_right_rounding(crt_multiply_q31(crt_shift_left(x, left), multiplier), left - shift);
 }
 
+/* x * multiplier * 2^(shift - 31), rounded once, to nearest, halves away from zero, plus zero, clamped to
+ * [min, max]. multiplier in [0, 2^31), shift in [-31, 30]. */
+static inline int32_t crt_requantize_once(int32_t x, int32_t multiplier, int32_t shift, int32_t zero, int32_t min,
+                                          int32_t max)
+{
+    const int64_t half = (int64_t)1 << (30 - shift);
+    const int64_t q = (((int64_t)x * multiplier + half + (x >> 31)) >> (31 - shift)) + zero;
+    return q < min ? min : q > max ? max : (int32_t)q;
+}
+
 /* x * 2^n, n in [0, 30], saturated to int32. */
 static inline int32_t crt_shift_left_saturating(int32_t x, int32_t n)
 {

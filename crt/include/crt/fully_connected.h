@@ -1,4 +1,7 @@
-/* Fully connected layer, int8: out[b][o] = requantised(bias[o] + sum over i of in[b][i] * weight[o][i]). */
+/* Fully connected layer, int8: out[b][o] = requantised(bias[o] + sum over i of in[b][i] * weight[o][i]).
+ *
+ * Other than in the convolutions, the scaled sum is rounded once, to nearest, halves away from zero:
+ * TensorFlow Lite's reference multiplies the sum by a double here and rounds that. */
 #ifndef CRT_FULLY_CONNECTED_H
 #define CRT_FULLY_CONNECTED_H
 
