@@ -96,7 +96,7 @@ class Session:
     stack_used: int = field(default=0, init=False)
     """The stack's high-water mark in bytes, as of the last run or step."""
     _run: int = field(default=0, init=False)
-    _longest_s: float = field(default=0.0, init=False)
+    _shortest_s: dict[Request, float] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> Session:
         return self
@@ -159,8 +159,9 @@ class Session:
     def _execute(self, type: Request, extra: bytes) -> _Result:
         start = time.monotonic()
         body = struct.pack("<I", self._run) + extra
-        answer = self._link.request(type, body, _RESULT.size, work=2 * self._longest_s)
-        self._longest_s = max(self._longest_s, time.monotonic() - start)
+        answer = self._link.request(type, body, _RESULT.size, work=2 * self._shortest_s.get(type, 0.0))
+        taken = time.monotonic() - start
+        self._shortest_s[type] = min(taken, self._shortest_s.get(type, taken))  # the longer ones held lost frames
         result = _Result(*_RESULT.unpack(answer))
         self.stack_used = result.stack_used
         return result
