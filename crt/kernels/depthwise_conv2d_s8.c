@@ -87,14 +87,13 @@ static void make_pixel(const struct pixel *pixel, const int8_t *w)
 void crt_depthwise_conv2d_s8_row(const struct crt_depthwise_conv2d_s8 *p, const struct crt_rows *in, int32_t y,
                                  int8_t *out)
 {
-    const struct crt_taps rows = crt_taps_of_row(&p->window, y, p->in.h);
     struct pixel pixel = {
+        .view = crt_view(&p->window, in, y, p->in, 1),
         .output = {p->channels, out, p->out.c, p->out_zero, p->min, p->max},
         .step = p->window.dilation_w * p->in.c, .in_zero = p->in_zero,
     };
     for (int32_t x = 0; x < p->out.w; x++) {
-        const struct crt_taps cols = crt_taps_of_column(&p->window, x, p->in.w);
-        pixel.view = crt_view(&p->window, in, rows, cols, 1, p->in.c);
+        crt_view_move(&pixel.view, &p->window, in, x, p->in, 1);
         make_pixel(&pixel, p->weights);
         pixel.output.out += p->out.c;
     }

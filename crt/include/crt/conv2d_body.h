@@ -67,11 +67,12 @@ static inline void crt_conv2d_pixel(const struct crt_conv2d_s8 *p, struct crt_co
 static inline void crt_conv2d_body(const struct crt_conv2d_s8 *p, const struct crt_rows *in, int32_t y, int8_t *out)
 {
     const int32_t depth = p->in.c / p->groups, n = p->out.c / p->groups;
-    const struct crt_taps rows = crt_taps_of_row(&p->window, y, p->in.h);
-    struct crt_conv2d_pixel pixel = {.output = {p->channels, out, n, p->out_zero, p->min, p->max}, .in_zero = p->in_zero};
+    struct crt_conv2d_pixel pixel = {
+        .view = crt_view(&p->window, in, y, p->in, depth),
+        .output = {p->channels, out, n, p->out_zero, p->min, p->max}, .in_zero = p->in_zero,
+    };
     for (int32_t x = 0; x < p->out.w; x++) {
-        const struct crt_taps cols = crt_taps_of_column(&p->window, x, p->in.w);
-        pixel.view = crt_view(&p->window, in, rows, cols, depth, p->in.c);
+        crt_view_move(&pixel.view, &p->window, in, x, p->in, depth);
         pixel.runs = crt_runs(p, depth, &pixel.view);
         pixel.output.channels = p->channels;
         crt_conv2d_pixel(p, &pixel, depth);

@@ -11,7 +11,7 @@ struct crt_taps {
     int32_t start, first, end;
 };
 
-static inline struct crt_taps crt_taps(int32_t start, int32_t dilation, int32_t kernel, int32_t size)
+CRT_OUT_OF_LINE struct crt_taps crt_taps(int32_t start, int32_t dilation, int32_t kernel, int32_t size)
 {
     struct crt_taps taps = {start, 0, kernel};
     while (taps.first < kernel && start + taps.first * dilation < 0) {
@@ -56,47 +56,53 @@ struct crt_view {
     int32_t line, lines;
 };
 
-/* `depth` values a tap. */
-static inline struct crt_view crt_view(const struct crt_window *window, const struct crt_rows *in,
-                                       struct crt_taps rows, struct crt_taps cols, int32_t depth, int32_t channels)
+/* The windows of output row y over an input image of the shape `in`, with `depth` values a tap;
+ * crt_view_move must follow. */
+static inline struct crt_view crt_view(const struct crt_window *window, const struct crt_rows *rows, int32_t y,
+                                       struct crt_shape in, int32_t depth)
 {
-    struct crt_view view;
-    view.rows = *in;
-    if (cols.first < cols.end) {
-        view.rows.base += (cols.start + cols.first * window->dilation_w) * channels;
+    const struct crt_taps taps = crt_taps_of_row(window, y, in.h);
+    return (struct crt_view){
+        .rows = *rows, .y = taps.start, .dilation = window->dilation_h, .first = taps.first, .end = taps.end,
+        .line = window->kernel_w * depth, .lines = window->kernel_h,
+    };
+}
+
+/* To output column x. */
+static inline void crt_view_move(struct crt_view *view, const struct crt_window *window, const struct crt_rows *rows,
+                                 int32_t x, struct crt_shape in, int32_t depth)
+{
+    const struct crt_taps taps = crt_taps_of_column(window, x, in.w);
+    view->before = taps.first * depth;
+    view->inside = (taps.end - taps.first) * depth;
+    view->rows.base = rows->base;
+    if (view->inside > 0) {
+        view->rows.base += (taps.start + taps.first * window->dilation_w) * in.c;
     }
-    view.y = rows.start;
-    view.dilation = window->dilation_h;
-    view.first = rows.first;
-    view.end = rows.end;
-    view.before = cols.first * depth;
-    view.inside = (cols.end - cols.first) * depth;
-    view.line = window->kernel_w * depth;
-    view.lines = window->kernel_h;
-    return view;
 }
 
 /* The sums of the weights of the taps outside the image, times the value that counts there. */
 CRT_OUT_OF_LINE struct crt_sums4 crt_outside4(const struct crt_view *view, int32_t value, const int8_t *w)
 {
     struct crt_sums4 sums = {0, 0, 0, 0};
-    for (int32_t i = 0; i < view->lines; i++) {
-        const int32_t skip = i >= view->first && i < view->end ? view->inside : 0;
-        const int8_t *gap = w + 4 * view->before, *end = w + 4 * view->line;
+    const int8_t *last = w + 4 * view->lines * view->line;
+    const int8_t *end = w + 4 * (view->first * view->line + view->before);  /* of a run outside */
+    for (int32_t i = view->first;; i++) {
+        if (i >= view->end) {
+            end = last;
+        }
         for (; w != end; w += 4) {
-            if (w == gap) {
-                w += 4 * skip;
-                if (w == end) {
-                    break;
-                }
-            }
             sums.a += w[0];
             sums.b += w[1];
             sums.c += w[2];
             sums.d += w[3];
         }
+        if (end == last) {
+            return (struct crt_sums4){sums.a * value, sums.b * value, sums.c * value, sums.d * value};
+        }
+        w += 4 * view->inside;
+        end += 4 * view->line;
     }
-    return (struct crt_sums4){sums.a * value, sums.b * value, sums.c * value, sums.d * value};
 }
 
 static inline struct crt_sums4 crt_start4(const struct crt_view *view, int32_t value, const int8_t *w)
