@@ -306,6 +306,9 @@ REFUSED: list[tuple[str, Change, str]] = [
      f"{CONV}, tensor 't3' (int8): has the shape [1, 5, 7, 8] instead of [1, 5, 7, 6]"),
     ("conv", tensor(1, zeros=[0, 0, 3, 0, 0, 0]), f"{CONV}, tensor 't1' (int8): has a zero point that is not 0"),
     ("conv", tensor(1, axis=3), f"{CONV}, tensor 't1' (int8): has 6 scales, which fit no dimension 3 of [6, 3, 2, 4]"),
+    ("conv", tensor(0, axis=4), f"{CONV}, tensor 't0' (int8): has 1 scale, which fits no dimension 4 of [1, 9, 7, 4]"),
+    ("max_pool", options(StrideW=2**15), "operator 0 MAX_POOL_2D, tensor 't1' (int8): makes 3 rows or columns "
+     "where 1 are computed"),
     ("conv", tensor(1, data=None), f"{CONV}, tensor 't1' (int8): is not constant; weights must be"),
     ("conv", tensor(1, data=b"abc"), f"{CONV}, tensor 't1' (int8): data do not match shape [6, 3, 2, 4]"),
     ("conv", tensor(1, dtype="int4"), f"{CONV}, tensor 't3' (int8): int8, int4, int32 -> int8 is not supported"),
@@ -332,7 +335,9 @@ REFUSED: list[tuple[str, Change, str]] = [
      f"{CONV}, tensor 't3' (int8): has options Pool2DOptions instead of Conv2DOptions"),
     ("conv", operator(intermediates=[1]), f"{CONV}, tensor 't3' (int8): has intermediate tensors"),
     ("conv", operator(kind=32, custom="My'Op\n"),
-     "operator 0 CUSTOM \"My'Op\\n\", tensor 't3' (int8): the operator is not supported"),
+     "operator 0 CUSTOM 'My_Op_', tensor 't3' (int8): the operator is not supported"),
+    ("conv", operator(kind="EMBEDDING_LOOKUP", old_code=3),
+     "operator 0 EMBEDDING_LOOKUP, tensor 't3' (int8): the operator is not supported"),
     ("conv", operator(kind=250),
      "operator 0 operator code 250, tensor 't3' (int8): the operator is not supported"),
     ("conv", operator(outputs=[2]), f"{CONV}, tensor 't2' (int32): needs an input and an output of 4 dimensions"),
@@ -403,6 +408,12 @@ def test_refusals_say_what_and_where(base: str, change: Change, line: str, tmp_p
     assert lines[0] == f"m.tflite cannot be compiled: {'1 problem' if count == 1 else f'{count} problems'}"
 
 
+def test_the_newer_of_two_kinds_is_enough(tmp_path: Path) -> None:
+    model = built(SINGLE["conv"])
+    model.operators[0].old_code = 0
+    assert load_bytes(model.to_bytes(), tmp_path).operators[0].kind == "CONV_2D"
+
+
 def test_shape_signature_does_not_matter(tmp_path: Path) -> None:
     model = built(SINGLE["conv"])
     model.tensors[0].shape_signature = (-1, 9, 7, 4)
@@ -456,7 +467,7 @@ def test_content_decides_and_not_the_ending(tmp_path: Path) -> None:
 def test_truncated_file(tmp_path: Path) -> None:
     (tmp_path / "a.tflite").write_bytes(residual_network()[:-100])
     assert str(refusal(tmp_path / "a.tflite")) == f"""\
-a.tflite is damaged: an offset or a length leads out of the file
+a.tflite is damaged: a reference leads out of the file
   where: {tmp_path / "a.tflite"}
   next:  copy or convert the model again; the file must come whole from the converter"""
 

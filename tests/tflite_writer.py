@@ -29,6 +29,7 @@ import tflite
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
 Options = dict[str, Any]
+Code = tuple[int, int, str | None, int | None]
 
 TYPES = {name.lower(): code for name, code in vars(tflite.TensorType).items() if name.isupper()}
 KINDS = {name: code for name, code in vars(tflite.BuiltinOperator).items() if name.isupper()}
@@ -55,7 +56,10 @@ class TensorRecord:
 
 @dataclass
 class OperatorRecord:
-    """An operator as it goes into the file. `table` names the options' table ("Conv2DOptions"), or is empty."""
+    """An operator as it goes into the file. `table` names the options' table ("Conv2DOptions"), or is empty.
+
+    The file has an older and a newer field for the kind; `old_code` makes the older one differ.
+    """
 
     kind: str | int
     inputs: Sequence[int]
@@ -64,6 +68,7 @@ class OperatorRecord:
     options: Options = field(default_factory=dict)
     version: int = 1
     custom: str | None = None
+    old_code: int | None = None
     intermediates: Sequence[int] = ()
 
 
@@ -332,12 +337,13 @@ def _write(model: Model) -> bytes:
     return bytes(builder.Output())
 
 
-def _codes(model: Model) -> list[tuple[int, int, str | None]]:
+def _codes(model: Model) -> list[Code]:
     return list(dict.fromkeys(_code_of(record) for record in model.operators))
 
 
-def _code_of(record: OperatorRecord) -> tuple[int, int, str | None]:
-    return (KINDS[record.kind] if isinstance(record.kind, str) else record.kind, record.version, record.custom)
+def _code_of(record: OperatorRecord) -> Code:
+    kind = KINDS[record.kind] if isinstance(record.kind, str) else record.kind
+    return kind, record.version, record.custom, record.old_code
 
 
 def _table(builder: Any, name: str, fields: Options) -> int:
@@ -365,9 +371,9 @@ def _text(builder: Any, text: str | bytes | None) -> int | None:
     return None if text is None else int(builder.CreateString(text))
 
 
-def _code(builder: Any, kind: int, version: int, custom: str | None) -> int:
-    fields = {"CustomCode": _text(builder, custom), "DeprecatedBuiltinCode": min(kind, 127), "BuiltinCode": kind,
-              "Version": version}
+def _code(builder: Any, kind: int, version: int, custom: str | None, old_code: int | None) -> int:
+    fields = {"CustomCode": _text(builder, custom), "BuiltinCode": kind, "Version": version,
+              "DeprecatedBuiltinCode": min(kind, 127) if old_code is None else old_code}
     return _table(builder, "OperatorCode", fields)
 
 
@@ -407,7 +413,7 @@ def _tensor(builder: Any, record: TensorRecord, buffers: list[bytes]) -> int:
     return _table(builder, "Tensor", fields)
 
 
-def _operator(builder: Any, record: OperatorRecord, codes: list[tuple[int, int, str | None]]) -> int:
+def _operator(builder: Any, record: OperatorRecord, codes: list[Code]) -> int:
     options = {key: _vector(builder, value, "<i4") if isinstance(value, (list, tuple)) else value
                for key, value in record.options.items()}
     table = _table(builder, record.table, options) if record.table else None

@@ -40,6 +40,8 @@ MAX_RANK = 6
 MAX_BYTES = 2**31 - 1
 MAX_SUM = 2**31 - 1024
 """Sums stay below this, so that a zero point can still be added in 32 bits."""
+MAX_WINDOW = 2**15 - 1
+"""Stride, and reach of a dilated window, in pixels."""
 MAX_SOFTMAX_DEPTH = 4095
 """SOFTMAX adds exponentials of up to 2^19 each in 32 bits."""
 BIAS_TOLERANCE = 0.02
@@ -245,9 +247,10 @@ def _quantization_faults(tensor: Tensor, quantization: Quantization) -> list[str
     outside = [zero for zero in quantization.zero_points if not low <= zero <= high]
     if outside:
         faults.append(f"has the zero point {outside[0]}, outside of {low} to {high}")
-    if len(scales) > 1 and not (0 <= quantization.axis < len(tensor.shape)
-                                and tensor.shape[quantization.axis] == len(scales)):
-        faults.append(f"has {len(scales)} scales, which fit no dimension {quantization.axis} of {list(tensor.shape)}")
+    axis = quantization.axis
+    if not 0 <= axis < max(len(tensor.shape), 1) or (len(scales) > 1 and tensor.shape[axis:axis + 1] != scales.shape):
+        count = "1 scale, which fits" if len(scales) == 1 else f"{len(scales)} scales, which fit"
+        faults.append(f"has {count} no dimension {axis} of {list(tensor.shape)}")
     return faults
 
 
@@ -413,12 +416,14 @@ def _window_faults(window: Window, kernel: Sequence[int], x: Tensor, y: Tensor) 
         step, spread, pad = window.stride[i], window.dilation[i], window.pad[i]
         reach = (window.kernel[i] - 1) * spread + 1
         last = (y.shape[1 + i] - 1) * step
-        if min(step, spread, window.kernel[i]) < 1 or not 0 <= pad < reach:
+        if max(step, reach) > MAX_WINDOW:
+            yield y, f"has a stride or a dilated window above {MAX_WINDOW}"
+        elif min(step, spread, window.kernel[i]) < 1 or not 0 <= pad < reach:
             yield y, "has a stride, dilation or window below 1, or a padding wider than the window"
         elif last - pad >= x.shape[1 + i]:
             yield y, f"has the shape {list(y.shape)}, more than the input gives"
-        elif last + reach > MAX_SUM or step > MAX_SUM:
-            yield y, "has a stride, dilation or window that is too large"
+        elif last + reach > MAX_SUM:
+            yield y, "is so large that positions can overflow"
 
 
 def _pool2d_faults(node: Node) -> Iterator[Fault]:
@@ -468,7 +473,7 @@ def _reshape_faults(node: Node) -> Iterator[Fault]:
     yield from _unary_faults(node)
     if x.size != y.size:
         yield y, f"has the shape {list(y.shape)}, which does not hold the elements of {list(x.shape)}"
-    if x.quantization != y.quantization:
+    if (_scales(x)[0], _zero(x)) != (_scales(y)[0], _zero(y)):
         yield y, "has another scale or zero point than the input"
 
 

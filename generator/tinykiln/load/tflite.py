@@ -19,8 +19,20 @@ from tinykiln.check import (
     supported_kinds,
 )
 from tinykiln.errors import ModelError
-from tinykiln.graph import ABSENT, Array, DType, Graph, Operator, Options, Quantization, Tensor, without_unused
-from tinykiln.load.tflite_file import DamagedError, File, FileOperator, FileTensor, read
+from tinykiln.graph import (
+    ABSENT,
+    Array,
+    DType,
+    Graph,
+    Operator,
+    Options,
+    Quantization,
+    Tensor,
+    plain_name,
+    without_unused,
+)
+from tinykiln.load.flatbuffer import DamagedError
+from tinykiln.load.tflite_file import File, FileOperator, FileTensor, read
 from tinykiln.load.tflite_options import READERS, RefusedError
 
 STORED = {"int8", "uint8", "int32", "float32"}
@@ -63,8 +75,7 @@ def _tensor(tensor: FileTensor) -> Tensor:
 def _quantization(tensor: FileTensor) -> Quantization | None:
     if tensor.dtype == "float32" or not tensor.scales:
         return None
-    axis = tensor.axis if len(tensor.scales) > 1 else 0
-    return Quantization(tensor.scales, tensor.zero_points, axis)
+    return Quantization(tensor.scales, tensor.zero_points, tensor.axis)
 
 
 def _data(tensor: FileTensor) -> Array | None:
@@ -114,8 +125,8 @@ def _refusals(operator: FileOperator, file: File) -> list[str]:
     if reader is None:
         return ["the operator is not supported"]
     reasons = list(operator.features)
-    for i in (*operator.inputs, *operator.outputs):
-        reasons += [f"tensor {file.tensors[i].name!a} {text}" for text in file.tensors[i].features if i != ABSENT]
+    for tensor in (file.tensors[i] for i in (*operator.inputs, *operator.outputs) if i != ABSENT):
+        reasons += [f"tensor '{plain_name(tensor.name)}' {text}" for text in tensor.features]
     if not 1 <= operator.version <= reader.versions:
         reasons.append(f"has version {operator.version}; versions 1 to {reader.versions} are supported")
     if len(operator.outputs) != 1 or ABSENT in operator.outputs:

@@ -1,21 +1,21 @@
 """The bytes of a .tflite file as plain records, safely.
 
-The accessors of the `tflite` package trust a file's offsets. Here every table is verified before it is read
-(https://flatbuffers.dev/internals: a table starts with the distance to its vtable, a vtable with its own size and that
-of the table), every vector is taken as a view, and the sum of what is taken is bounded by the size of the file, so
-that vectors which share bytes cannot blow up. Nothing here judges whether a model can be compiled.
+The accessors of the `tflite` package trust a file's offsets, so all tables are verified first. Vectors are taken as
+views, and the sum of what is taken is bounded by the size of the file, so that parts which share bytes cannot blow
+up. Nothing here judges whether a model can be compiled.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import tflite
 
-from tinykiln.graph import Array
+from tinykiln.graph import Array, plain_name
+from tinykiln.load.flatbuffer import DamagedError, Scalar, Schema, Table, Tables, Text, Union, Vector, verify
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -32,8 +32,37 @@ TABLES = {code: name for name, code in vars(tflite.BuiltinOptions).items() if no
 CUSTOM = 32
 
 
-class DamagedError(Exception):
-    """The file is no well-formed flatbuffer, or not one that a correct writer makes."""
+OPTIONS: Schema = {
+    "Conv2DOptions": {0: Scalar(1), 1: Scalar(4), 2: Scalar(4), 3: Scalar(1), 4: Scalar(4), 5: Scalar(4), 6: Scalar(1)},
+    "DepthwiseConv2DOptions": {0: Scalar(1), 1: Scalar(4), 2: Scalar(4), 3: Scalar(4), 4: Scalar(1), 5: Scalar(4),
+                               6: Scalar(4)},
+    "FullyConnectedOptions": {0: Scalar(1), 1: Scalar(1), 2: Scalar(1), 3: Scalar(1), 4: Scalar(1)},
+    "Pool2DOptions": {0: Scalar(1), 1: Scalar(4), 2: Scalar(4), 3: Scalar(4), 4: Scalar(4), 5: Scalar(1)},
+    "AddOptions": {0: Scalar(1), 1: Scalar(1)},
+    "ReshapeOptions": {0: Vector(4)},
+    "SoftmaxOptions": {0: Scalar(4)},
+    "QuantizeOptions": {},
+    "DequantizeOptions": {},
+}
+SCHEMA: Schema = {
+    **OPTIONS,
+    "Model": {0: Scalar(4), 1: Tables("OperatorCode"), 2: Tables("SubGraph"), 3: Text(), 4: Tables("Buffer"),
+              5: Vector(4), 6: Tables("Metadata"), 7: Tables("SignatureDef")},
+    "OperatorCode": {0: Scalar(1), 1: Text(), 2: Scalar(4), 3: Scalar(4)},
+    "SubGraph": {0: Tables("Tensor"), 1: Vector(4), 2: Vector(4), 3: Tables("Operator"), 4: Text(), 5: Scalar(4)},
+    "Tensor": {0: Vector(4), 1: Scalar(1), 2: Scalar(4), 3: Text(), 4: Table("QuantizationParameters"), 5: Scalar(1),
+               7: Vector(4), 8: Scalar(1), 9: Tables("VariantSubType")},
+    "VariantSubType": {0: Vector(4), 1: Scalar(1), 2: Scalar(1)},
+    "QuantizationParameters": {0: Vector(4), 1: Vector(4), 2: Vector(4), 3: Vector(8), 4: Scalar(1), 6: Scalar(4)},
+    "Operator": {0: Scalar(4), 1: Vector(4), 2: Vector(4), 3: Scalar(1),
+                 4: Union(3, {code: name for code, name in TABLES.items() if name in OPTIONS}), 5: Vector(1),
+                 6: Scalar(1), 7: Vector(1), 8: Vector(4), 9: Scalar(8), 10: Scalar(8), 11: Scalar(1), 13: Scalar(4)},
+    "Buffer": {0: Vector(1), 1: Scalar(8), 2: Scalar(8)},
+    "Metadata": {0: Text(), 1: Scalar(4)},
+    "SignatureDef": {0: Tables("TensorMap"), 1: Tables("TensorMap"), 2: Text(), 4: Scalar(4)},
+    "TensorMap": {0: Text(), 1: Scalar(4)},
+}
+"""The part of TensorFlow Lite's schema that is read, or that LiteRT refuses a file for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +118,24 @@ class Budget:
 
 def read(data: bytes) -> File:
     """Read the bytes of a file. Raises DamagedError."""
-    try:
-        return _file(data)
-    except (struct.error, TypeError, ValueError, OverflowError, IndexError) as error:
-        # What the accessors raise when an offset leads out of the file: unpack_from, range checks, frombuffer.
-        raise DamagedError("an offset or a length leads out of the file") from error
-
-
-def _file(data: bytes) -> File:
-    model = _verified(tflite.Model.GetRootAs(data))
+    verify(data, SCHEMA, "Model")
+    model = tflite.Model.GetRootAs(data)
     if model.Version() != SCHEMA_VERSION:
         raise DamagedError(f"its schema version is {model.Version()} instead of {SCHEMA_VERSION}")
     if not model.SubgraphsLength():
         raise DamagedError("it has no subgraph")
     budget = Budget(SHARING * len(data))
-    graph = _verified(model.Subgraphs(0))
-    buffers = _buffers(model)
-    codes = [_code(_verified(model.OperatorCodes(i)))
-             for i in range(_count(model.OperatorCodesLength(), MAX_OPERATORS, "operator codes"))]
+    graph, buffers = model.Subgraphs(0), [model.Buffers(i) for i in range(model.BuffersLength())]
+    codes = [_code(model.OperatorCodes(i), budget) for i in range(model.OperatorCodesLength())]
     tensors = _count(graph.TensorsLength(), MAX_TENSORS, "tensors")
     operators = _count(graph.OperatorsLength(), MAX_OPERATORS, "operators")
     return File(
-        tuple(_tensor(_verified(graph.Tensors(i)), buffers, budget) for i in range(tensors)),
-        tuple(_operator(_verified(graph.Operators(i)), codes) for i in range(operators)),
+        tuple(_tensor(graph.Tensors(i), buffers, budget) for i in range(tensors)),
+        tuple(_operator(graph.Operators(i), codes) for i in range(operators)),
         _indices(graph.InputsAsNumpy(), graph.InputsLength()),
         _indices(graph.OutputsAsNumpy(), graph.OutputsLength()),
         model.SubgraphsLength(),
     )
-
-
-def _verified(table: Any) -> Any:
-    """The table, whose vtable and fields are now known to lie within the file and within the table."""
-    data, position = table._tab.Bytes, table._tab.Pos
-    vtable = position - struct.unpack_from("<i", data, position)[0]
-    if position % 4 or vtable < 0 or vtable % 2:
-        raise DamagedError("a table is not where it should be")
-    size, extent = struct.unpack_from("<HH", data, vtable)
-    if size < 4 or size % 2 or extent < 4 or position + extent > len(data):
-        raise DamagedError("a table is not where it should be")
-    if any(field and not 4 <= field < extent for field in struct.unpack_from(f"<{size // 2 - 2}H", data, vtable + 4)):
-        raise DamagedError("a table has fields outside of itself")
-    return table
 
 
 def _count(count: int, most: int, what: str) -> int:
@@ -144,33 +150,20 @@ def _indices(vector: Any, length: int) -> tuple[int, ...]:
     return tuple(vector.tolist()) if count else ()
 
 
-def _text(table: Any, slot: int, budget: Budget) -> str:
-    """The string in a field, empty where there is none."""
-    offset = table._tab.Offset(4 + 2 * slot)
-    if not offset:
-        return ""
-    length = table._tab.VectorLen(offset)
-    start = table._tab.Vector(offset)
-    if start + length > len(table._tab.Bytes):
-        raise DamagedError("a name leads out of the file")
-    budget.take(length)
-    try:
-        return bytes(table._tab.Bytes[start:start + length]).decode("utf-8")
-    except UnicodeDecodeError:
-        raise DamagedError("a name is not UTF-8") from None
+def _text(text: bytes | None, budget: Budget) -> str:
+    """A string, empty where there is none."""
+    budget.take(len(text or b""))
+    return (text or b"").decode("utf-8")
 
 
-def _code(code: Any) -> tuple[str, int]:
-    """Kind and version. Codes above 127 stand in the newer of two fields; the older one is then 127 or 0."""
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+def _code(code: Any, budget: Budget) -> tuple[str, int]:
+    """Kind and version. The code is the larger of two fields, an older one of one byte and a newer one, as LiteRT has
+    it; the package's accessor of the newer field hides values below 127, so that field is read directly."""
+    newer = code._tab.GetSlot(4 + 2 * 3, 0, flatbuffers.number_types.Int32Flags)
+    number = max(newer, code.DeprecatedBuiltinCode())
     if number == CUSTOM:
-        return f"CUSTOM {_text(code, 1, Budget(MAX_OPERATORS))!a}", code.Version()
+        return f"CUSTOM '{plain_name(_text(code.CustomCode(), budget))}'", code.Version()
     return KINDS.get(number, f"operator code {number}"), code.Version()
-
-
-def _buffers(model: Any) -> list[Any]:
-    """The buffers' tables, not yet verified: a file has many that nothing needs."""
-    return [model.Buffers(i) for i in range(_count(model.BuffersLength(), 4 * MAX_TENSORS, "buffers"))]
 
 
 def _tensor(tensor: Any, buffers: list[Any], budget: Budget) -> FileTensor:
@@ -182,7 +175,7 @@ def _tensor(tensor: Any, buffers: list[Any], budget: Budget) -> FileTensor:
         ("has variants", tensor.VariantTensorsLength() > 0),
     ) if present)
     data, place = _constant(tensor.Buffer(), buffers, budget)
-    return FileTensor(_text(tensor, 3, budget), DTYPES.get(tensor.Type(), f"type {tensor.Type()}"),
+    return FileTensor(_text(tensor.Name(), budget), DTYPES.get(tensor.Type(), f"type {tensor.Type()}"),
                       tuple(tensor.ShapeAsNumpy().tolist()) if count else (), scales, zero_points, axis, data,
                       features + place)
 
@@ -190,7 +183,6 @@ def _tensor(tensor: Any, buffers: list[Any], budget: Budget) -> FileTensor:
 def _quantization(table: Any, budget: Budget) -> tuple[tuple[float, ...], tuple[int, ...], int, tuple[str, ...]]:
     if table is None:
         return (), (), 0, ()
-    _verified(table)
     budget.take(4 * table.ScaleLength() + 8 * table.ZeroPointLength())
     scales = tuple(table.ScaleAsNumpy().tolist()) if table.ScaleLength() else ()
     zero_points = tuple(table.ZeroPointAsNumpy().tolist()) if table.ZeroPointLength() else ()
@@ -202,7 +194,7 @@ def _constant(index: int, buffers: list[Any], budget: Budget) -> tuple[Array | N
     """The bytes of a buffer, or None where it is empty; buffer 0 stands for none."""
     if index >= len(buffers):
         raise DamagedError(f"buffer {index} does not exist")
-    buffer = _verified(buffers[index])
+    buffer = buffers[index]
     if buffer.Offset() or buffer.Size():
         return None, ("has data outside of the flatbuffer",)
     if not buffer.DataLength():
@@ -234,9 +226,8 @@ def _operator(operator: Any, codes: list[tuple[str, int]]) -> FileOperator:
 
 def _options(operator: Any, name: str) -> Any:
     union = operator.BuiltinOptions()
-    table = getattr(tflite, name, None)
-    if union is None or table is None:
+    if union is None or name not in OPTIONS:
         return None
-    options = table()
+    options = getattr(tflite, name)()
     options.Init(union.Bytes, union.Pos)
-    return _verified(options)
+    return options
