@@ -17,7 +17,7 @@ static inline struct crt_runs crt_runs(const struct crt_conv2d_s8 *p, int32_t de
     if (step == depth) {
         return (struct crt_runs){1, view->inside, 0};
     }
-    return (struct crt_runs){view->inside / depth, depth, step};
+    return (struct crt_runs){view->inside / depth, view->inside > 0 ? depth : 0, step};
 }
 
 /* One pixel: where it is read from and written to. */
@@ -37,13 +37,13 @@ CRT_OUT_OF_LINE void crt_conv2d_block(const struct crt_conv2d_pixel *pixel, int3
     w += 4 * (view->first * view->line + view->before);
     for (int32_t i = view->first; i < view->end; i++) {
         const int8_t *x = crt_row(&view->rows, view->y + i * view->dilation) + channel;
-        const int8_t *v = w;
-        for (int32_t run = pixel->runs.runs; run > 0; run--) {
-            sums = crt_dot4(sums, x, v, pixel->runs.length);
-            v += 4 * pixel->runs.length;
+        int32_t run = pixel->runs.runs;
+        do {
+            sums = crt_dot4(sums, x, w, pixel->runs.length);
+            w += 4 * pixel->runs.length;
             x += pixel->runs.step;
-        }
-        w += 4 * view->line;
+        } while (--run > 0);
+        w += 4 * (view->line - view->inside);
     }
     crt_store4(sums.a, sums.b, sums.c, sums.d, &pixel->output, first);
 }
