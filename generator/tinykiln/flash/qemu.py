@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -23,7 +22,7 @@ def flash(project: Project, port: str | None = None) -> None:
     fresh = flashed.with_suffix(".new")
     try:
         shutil.copyfile(built, fresh)
-        os.replace(fresh, flashed)
+        fresh.replace(flashed)
     except OSError as error:
         raise BuildError(
             f"cannot flash the image: {error.strerror}",

@@ -1,0 +1,98 @@
+"""Project -> Image: cmake and the cross compiler, and what the linker made of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from tinykiln.elf import read_build_id
+from tinykiln.errors import BuildError, ToolError
+from tinykiln.project import Project
+from tinykiln.stack import stack_bound
+
+LOG_LINES = 15
+COMMANDS = (("cmake", "--preset", "default"), ("cmake", "--build", "--preset", "default", "--parallel"))
+TOOLS = {
+    "cmake": "cmake",
+    "make": "make",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "arm-none-eabi-objdump": "binutils-arm-none-eabi",
+}
+"""Programs that a build runs, and the Debian packages that have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A linked firmware. Sizes in bytes.
+
+    `flash_bytes` is everything that the image puts in flash, `code_bytes` that without the weights,
+    `ram_static_bytes` .data and .bss without the arena, `stack_bound_bytes` the most stack it can use
+    (None where that cannot be known).
+    """
+
+    elf: Path
+    build_id: bytes
+    flash_bytes: int
+    code_bytes: int
+    ram_static_bytes: int
+    stack_bound_bytes: int | None
+
+
+def build(project: Project) -> Image:
+    """Builds the firmware in `<project>/build`. Raises ToolError, and BuildError with the compiler's last lines."""
+    for tool, packages in TOOLS.items():
+        if shutil.which(tool) is None:
+            raise ToolError(f"{tool} is not installed", hint=f"on Debian and Ubuntu: apt install {packages}")
+    log = project.path / "build" / "build.log"
+    try:
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("")
+    except OSError as error:
+        raise BuildError(f"cannot write the build folder: {error.strerror}", where=str(log.parent)) from error
+    for command in COMMANDS:
+        _run(command, project.path, log)
+    return read_image(project)
+
+
+def read_image(project: Project) -> Image:
+    """The image that was built last. Raises BuildError where there is none."""
+    elf = project.path / "build" / "firmware.elf"
+    if not elf.is_file():
+        raise BuildError("the firmware is not built", where=str(elf), hint=f"tinykiln build {project.path}")
+    flash_bytes, ram_bytes = _sizes(elf)
+    return Image(
+        elf=elf,
+        build_id=read_build_id(elf),
+        flash_bytes=flash_bytes,
+        code_bytes=flash_bytes - project.weights_bytes,
+        ram_static_bytes=ram_bytes - project.arena_bytes,
+        stack_bound_bytes=stack_bound(elf, "arm-none-eabi-objdump"),
+    )
+
+
+def _run(command: tuple[str, ...], folder: Path, log: Path) -> None:
+    with log.open("a") as output:
+        # A parent make's options must not reach the project's own.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    if done.returncode:
+        lines = log.read_text(errors="replace").splitlines()
+        raise BuildError(
+            "\n    ".join([f"`{' '.join(command)}` failed with exit status {done.returncode}", *lines[-LOG_LINES:]]),
+            where=f"{folder}, the whole log: {log}",
+            hint="mend the first error in the log; model/ and crt/ can be generated again at any time",
+        )
+
+
+def _sizes(elf: Path) -> tuple[int, int]:
+    """(bytes in flash, bytes of .data and .bss)."""
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        flash = sum(segment["p_filesz"] for segment in image.iter_segments() if segment["p_type"] == "PT_LOAD")
+        sections = (image.get_section_by_name(name) for name in (".data", ".bss"))
+        return flash, sum(section["sh_size"] for section in sections if section is not None)

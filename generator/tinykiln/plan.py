@@ -1,0 +1,187 @@
+"""Graph x Board -> Plan: the steps in run order and where every tensor lies in the arena."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tinykiln.boards import Board
+from tinykiln.errors import PlanError
+from tinykiln.graph import Graph, plain_name
+from tinykiln.kernels import VIEWS, Kernel, lower
+from tinykiln.memory import Item, Placement, place
+
+FIRMWARE_RAM = 2 * 1024
+"""Bytes of RAM beside the arena that the smallest firmware needs: stack, link, start-up."""
+
+FIRMWARE_FLASH = 8 * 1024
+"""Bytes of flash beside the weights that the smallest firmware needs: kernels, link, start-up."""
+
+BEFORE_FIRST = -1
+"""The step at which the model's inputs are written."""
+
+RESERVED_NAMES = frozenset({"init", "run", "model", "steps", "version"})
+"""Names that the firmware-facing API uses itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One operator of the schedule. `name` is <kind>_<index>; `output` is a tensor index."""
+
+    index: int
+    name: str
+    op: str
+    kernel: Kernel
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of the model: the tensor and its name in C and in .npz files."""
+
+    name: str
+    tensor: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Everything the generated code is made from.
+
+    `items` and `placement` are the memory plan; `item_of` maps a tensor index to its item, tensors
+    that are views of each other to the same one. Constants have no item.
+    """
+
+    graph: Graph
+    board: Board
+    steps: tuple[Step, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    items: tuple[Item, ...]
+    placement: Placement
+    item_of: dict[int, int]
+
+    @property
+    def arena_bytes(self) -> int:
+        """Size of the arena."""
+        return self.placement.total
+
+    @property
+    def macs(self) -> int:
+        """Multiplies of weights in one run."""
+        return sum(step.kernel.macs for step in self.steps)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of packed weights, biases and scales in flash."""
+        return sum(constant.data.nbytes for step in self.steps for constant in step.kernel.constants)
+
+    def offset(self, tensor: int) -> int:
+        """Where the tensor of that index starts in the arena, in bytes."""
+        return self.placement.offsets[self.item_of[tensor]]
+
+    def users(self, item: int) -> tuple[str, str]:
+        """Who writes an item first and who needs it last: step names, or "caller"."""
+        names = ["caller", *(step.name for step in self.steps), "caller"]
+        return names[self.items[item].first + 1], names[self.items[item].last + 1]
+
+    def __str__(self) -> str:
+        """The memory map as text, one line an item in the order of first use."""
+        p, ram = self.placement, self.board.region("ram")
+        lines = [
+            f"{self.graph.name} on {self.board.name}: {len(self.steps)} steps, {self.macs} MACs",
+            f"arena   {p.total} B (lower bound {p.lower_bound} B, {p.proof}) of {ram.size} B RAM",
+            f"weights {self.weights_bytes} B of {self.board.region('flash').size} B flash",
+            f"{'offset':>8} {'bytes':>8}  {'from':<14} {'until':<14} tensor",
+        ]
+        for i, (item, offset) in enumerate(zip(self.items, p.offsets, strict=True)):
+            made, needed = self.users(i)
+            lines.append(f"{offset:>8} {item.size:>8}  {made:<14} {needed:<14} {item.name}")
+        return "\n".join(lines)
+
+
+def make_plan(graph: Graph, board: Board) -> Plan:
+    """Schedules the operators in the order of the graph and places every tensor.
+
+    Raises PlanError where arena or weights cannot fit the board, ModelError where a kernel's sums could overflow.
+    """
+    steps = _steps(graph)
+    roots = _roots(graph)
+    items = _items(graph, steps, roots)
+    index = {root: i for i, root in enumerate(items)}
+    inputs = _ports(graph, graph.inputs, "input", {step.name for step in steps})
+    taken = {step.name for step in steps} | {port.name.lower() for port in inputs}
+    plan = Plan(
+        graph=graph,
+        board=board,
+        steps=steps,
+        inputs=inputs,
+        outputs=_ports(graph, graph.outputs, "output", taken),
+        items=tuple(items.values()),
+        placement=place(tuple(items.values())),
+        item_of={tensor: index[root] for tensor, root in roots.items() if root in index},
+    )
+    _check_fit(plan)
+    return plan
+
+
+def _steps(graph: Graph) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for operator in graph.operators:
+        if operator.kind not in VIEWS:
+            kernel = lower(graph, operator)
+            index = len(steps)
+            steps.append(Step(index, f"{kernel.kind}_{index}", operator.kind, kernel, operator.outputs[0]))
+    return tuple(steps)
+
+
+def _roots(graph: Graph) -> dict[int, int]:
+    """For every tensor the one whose memory it is: itself, or what it is a view of."""
+    roots = {i: i for i in range(len(graph.tensors))}
+    for operator in graph.operators:
+        if operator.kind in VIEWS:
+            roots[operator.outputs[0]] = roots[operator.inputs[0]]
+    return roots
+
+
+def _items(graph: Graph, steps: tuple[Step, ...], roots: dict[int, int]) -> dict[int, Item]:
+    """The items of the memory plan by root tensor, in the order in which they are first written."""
+    first = {roots[i]: BEFORE_FIRST for i in graph.inputs}
+    last = dict(first)
+    for step in steps:
+        first[roots[step.output]] = last[roots[step.output]] = step.index
+        for tensor in step.kernel.operands:
+            if isinstance(tensor, int):
+                last[roots[tensor]] = step.index
+    for i in graph.outputs:
+        last[roots[i]] = len(steps)
+    return {
+        root: Item(plain_name(graph.tensors[root].name), graph.tensors[root].nbytes, first[root], last[root])
+        for root in first
+    }
+
+
+def _ports(graph: Graph, tensors: tuple[int, ...], direction: str, taken: set[str]) -> tuple[Port, ...]:
+    """Names as in the model where all of them can stand in C beside those `taken`, else input_0, input_1, ..."""
+    names = [graph.tensors[i].name for i in tensors]
+    folded = {name.lower() for name in names}
+    usable = all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", name) for name in names)
+    if not usable or len(folded) < len(names) or folded & (taken | RESERVED_NAMES):
+        names = [f"{direction}_{i}" for i in range(len(tensors))]
+    return tuple(Port(name, tensor) for name, tensor in zip(names, tensors, strict=True))
+
+
+def _check_fit(plan: Plan) -> None:
+    for what, needed, region in (
+        ("RAM", plan.arena_bytes + FIRMWARE_RAM, plan.board.region("ram")),
+        ("flash", plan.weights_bytes + FIRMWARE_FLASH, plan.board.region("flash")),
+    ):
+        if needed > region.size:
+            raise PlanError(
+                f"{plan.graph.name} needs {_kib(needed)} of {what}, {plan.board.name} has {_kib(region.size)}",
+                where=f"arena {plan.arena_bytes} B, weights {plan.weights_bytes} B, the rest is firmware",
+                hint="choose a larger board (`tinykiln boards`) or a smaller model",
+            )
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:.0f} KiB" if size >= 10 * 1024 else f"{size} B"
