@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,13 @@ def requantize_once(x: Ints, multiplier: Ints, shift: Ints, zero: int, low: int,
     return np.asarray(table).astype(np.int64)
 
 
+def round_away(x: npt.NDArray[np.float64]) -> Ints:
+    """x rounded to nearest, halves away from zero (x + 0.5 would be inexact)."""
+    whole = np.trunc(x)
+    nearest: Ints = (whole + (x - whole >= 0.5) - (x - whole <= -0.5)).astype(np.int64)
+    return nearest
+
+
 @dataclass(frozen=True)
 class Geometry:
     """A sliding window; every pair is (vertical, horizontal)."""
@@ -85,7 +93,7 @@ def convolution(image: Ints, weights: Ints, bias: Ints, g: Geometry, groups: int
     seen = seen.reshape(*seen.shape[:-1], groups, -1)
     weights = weights.reshape(groups, -1, *weights.shape[1:])
     sums = np.einsum("nyxijgc,goijc->nyxgo", seen, weights)
-    return sums.reshape(*sums.shape[:3], -1) + bias
+    return np.asarray(sums.reshape(*sums.shape[:3], -1) + bias)
 
 
 def depthwise(image: Ints, weights: Ints, bias: Ints, g: Geometry, multiplier: int, in_zero: int) -> Ints:
@@ -123,11 +131,11 @@ def fixed_exp(x: int) -> int:
     d2 = q31(d, d)
     d3, d4 = q31(d2, d), q31(d2, d2)
     series = d + halve(q31(halve(d4, 2) + d3, round(2**31 / 3)) + d2, 1)
-    eighth = round(2**31 * np.exp(-0.125))
+    eighth = round(2**31 * math.exp(-0.125))
     result = eighth + q31(eighth, series)
     for bit in range(7):
         if quarters >> bit & 1:
-            result = q31(result, round(2**31 * float(np.exp(-(2.0 ** (bit - 2))))))
+            result = q31(result, round(2**31 * math.exp(-(2.0 ** (bit - 2)))))
     return result
 
 
@@ -155,4 +163,4 @@ def quantize(x: npt.NDArray[np.float32], step: np.float32, zero: int) -> Ints:
     """round(x / step) + zero, halves away from zero, clamped; NaN is `zero`."""
     with np.errstate(over="ignore", invalid="ignore"):
         quotient = np.clip(np.nan_to_num((x / step).astype(np.float64), nan=0.0), -1000.0, 1000.0)
-    return np.clip(np.sign(quotient) * np.floor(abs(quotient) + 0.5) + zero, -128, 127).astype(np.int64)
+    return np.clip(round_away(quotient) + zero, -128, 127)

@@ -19,8 +19,8 @@
 
 enum kernel {
     CONV2D, CONV2D_1X1, DEPTHWISE, DEPTHWISE_MULTIPLIER, AVERAGE_POOL, MAX_POOL,
-    FULLY_CONNECTED, ADD, ADD_BROADCAST, SOFTMAX, QUANTIZE, DEQUANTIZE, REQUANTIZE_S8_S8, REQUANTIZE_U8_S8,
-    REQUANTIZE_S8_U8,
+    FULLY_CONNECTED, FULLY_CONNECTED_F64, ADD, ADD_BROADCAST, SOFTMAX, QUANTIZE, DEQUANTIZE,
+    REQUANTIZE_S8_S8, REQUANTIZE_U8_S8, REQUANTIZE_S8_U8,
 };
 
 struct test {
@@ -177,6 +177,10 @@ static void run_vectors(const struct test *t)
     const int32_t *p = t->params;
     if (t->kernel == SOFTMAX) {
         crt_softmax_s8(&(struct crt_softmax_s8){p[0], p[1], p[2], p[3], p[4]}, t->in, t->out);
+    } else if (t->kernel == FULLY_CONNECTED_F64) {
+        crt_fully_connected_f64_s8(
+            &(struct crt_fully_connected_f64_s8){p[0], p[1], p[2], p[3], p[4], p[5], t->weights, t->channels, t->in2},
+            t->in, t->out);
     } else {
         crt_fully_connected_s8(
             &(struct crt_fully_connected_s8){p[0], p[1], p[2], p[3], p[4], p[5], t->weights, t->channels}, t->in,
@@ -198,7 +202,7 @@ static void run(const struct test *t)
         make_rows(t);
     } else if (t->kernel == ADD || t->kernel == ADD_BROADCAST) {
         run_add(t);
-    } else if (t->kernel == SOFTMAX || t->kernel == FULLY_CONNECTED) {
+    } else if (t->kernel == SOFTMAX || t->kernel <= FULLY_CONNECTED_F64) {
         run_vectors(t);
     } else {
         run_format(t);

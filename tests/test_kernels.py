@@ -16,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from kernel_reference import Geometry, Ints
-
 from tinykiln.kernels.pack import pack_conv2d, pack_depthwise, pack_fully_connected
 
 ROOT = Path(__file__).resolve().parent.parent
 CRT = ROOT / "crt"
-WARNINGS = "-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror".split()
-KERNELS = (
-    "conv2d conv2d_1x1 depthwise depthwise_multiplier average_pool max_pool fully_connected add add_broadcast "
-    "softmax quantize dequantize requantize_s8_s8 requantize_u8_s8 requantize_s8_u8"
-).split()
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+KERNELS = [
+    *("conv2d", "conv2d_1x1", "depthwise", "depthwise_multiplier", "average_pool", "max_pool"),
+    *("fully_connected", "fully_connected_f64", "add", "add_broadcast", "softmax", "quantize", "dequantize"),
+    *("requantize_s8_s8", "requantize_u8_s8", "requantize_s8_u8"),
+]
+"""In the order of enum kernel in kernels_main.c."""
+
 SPATIAL = KERNELS[:6]
 
 
@@ -41,7 +43,8 @@ class Case:
     channels: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def encode(self) -> bytes:
-        buffers = [self.weights, self.channels, *self.inputs, np.zeros(0, np.int8)][:4]
+        buffers: list[npt.NDArray[Any]] = [self.weights, self.channels]
+        buffers += [*self.inputs, np.zeros(0, np.int8)][:2]
         sizes = [buffer.nbytes for buffer in buffers]
         head = [KERNELS.index(self.kernel), len(self.params), *sizes, self.expected.nbytes, *self.params]
         return struct.pack(f"<{len(head)}i", *head) + b"".join(buffer.tobytes() for buffer in buffers)
@@ -62,7 +65,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("kernels") / "kernels"
     sources = [ROOT / "tests/kernels_main.c", *sorted((CRT / "kernels").glob("*.c"))]
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{CRT / 'include'}"]
-    subprocess.run([compiler, *WARNINGS, *flags, *map(str, sources), "-o", str(path)], check=True, timeout=120)
+    subprocess.run([compiler, *WARNINGS, *flags, *map(str, sources), "-lm", "-o", str(path)], check=True, timeout=120)
     return path
 
 
@@ -97,6 +100,11 @@ def int8s(rng: Random, *shape: int) -> Ints:
     return rng.integers(-128, 128, shape)
 
 
+def zeros(rng: Random) -> tuple[int, int]:
+    """Zero points of input and output."""
+    return int(rng.integers(-128, 128)), int(rng.integers(-128, 128))
+
+
 def limits(rng: Random) -> tuple[int, int]:
     return (-128, 127) if rng.random() < 0.5 else (pick(rng, -128, -20, 3), pick(rng, 3, 60, 127))
 
@@ -121,7 +129,7 @@ def random_channels(rng: Random, n: int) -> Ints:
 def folded(channels: Ints, weight_sums: Ints, in_zero: int) -> npt.NDArray[np.int32]:
     result = channels.copy()
     result[:, 0] -= in_zero * weight_sums
-    return result.astype(np.int32)
+    return np.asarray(result, np.int32)
 
 
 def outputs(sums: Ints, channels: Ints, zero: int, low: int, high: int) -> npt.NDArray[np.int8]:
@@ -157,7 +165,7 @@ def conv_case(rng: Random) -> Case:
     groups = pick(rng, 1, 1, 1, 2, 3)
     image = random_image(rng, groups * int(rng.integers(1, 7)))
     g = random_geometry(rng, *image.shape[1:3])
-    n_out, zero, out_zero, (low, high) = groups * int(rng.integers(1, 10)), *map(int, rng.integers(-128, 128, 2)), limits(rng)
+    n_out, (zero, out_zero), (low, high) = groups * int(rng.integers(1, 10)), zeros(rng), limits(rng)
     weights = int8s(rng, n_out, *g.kernel, image.shape[3] // groups)
     channels = random_channels(rng, n_out)
     sums = reference.convolution(image, weights, channels[:, 0], g, groups, zero)
@@ -176,7 +184,7 @@ def conv_1x1_case(rng: Random) -> Case:
     stride = (pick(rng, 1, 1, 2), pick(rng, 1, 1, 3))
     out = (-(-image.shape[1] // stride[0]), -(-image.shape[2] // stride[1]))
     g = Geometry((1, 1), stride, (1, 1), (0, 0), out)
-    n_out, zero, out_zero, (low, high) = int(rng.integers(1, 14)), *map(int, rng.integers(-128, 128, 2)), limits(rng)
+    n_out, (zero, out_zero), (low, high) = int(rng.integers(1, 14)), zeros(rng), limits(rng)
     weights = int8s(rng, n_out, 1, 1, image.shape[3])
     channels = random_channels(rng, n_out)
     sums = reference.convolution(image, weights, channels[:, 0], g, 1, zero)
@@ -193,7 +201,7 @@ def conv_1x1_case(rng: Random) -> Case:
 def depthwise_case(rng: Random, multiplier: int = 1) -> Case:
     image = random_image(rng, int(rng.integers(1, 12)) if multiplier == 1 else int(rng.integers(1, 5)))
     g = random_geometry(rng, *image.shape[1:3])
-    n_out, zero, out_zero, (low, high) = image.shape[3] * multiplier, *map(int, rng.integers(-128, 128, 2)), limits(rng)
+    n_out, (zero, out_zero), (low, high) = image.shape[3] * multiplier, zeros(rng), limits(rng)
     weights = int8s(rng, 1, *g.kernel, n_out)
     channels = random_channels(rng, n_out)
     sums = reference.depthwise(image, weights, channels[:, 0], g, multiplier, zero)
@@ -213,10 +221,11 @@ def depthwise_multiplier_case(rng: Random) -> Case:
 
 def pool_case(rng: Random, kernel: str, pool: Callable[[Ints, Geometry], Ints]) -> Case:
     image = random_image(rng, int(rng.integers(1, 8)))
-    g = random_geometry(rng, *image.shape[1:3], dilations=(1,))
+    g = random_geometry(rng, image.shape[1], image.shape[2], (1,))
     low, high = limits(rng)
     expected = np.clip(pool(image, g), low, high).astype(np.int8)
-    return Case(kernel, spatial_params(image, g, image.shape[3], [1, 0, 0, low, high]), [image.astype(np.int8)], expected)
+    params = spatial_params(image, g, image.shape[3], [1, 0, 0, low, high])
+    return Case(kernel, params, [image.astype(np.int8)], expected)
 
 
 def average_pool_case(rng: Random) -> Case:
@@ -230,7 +239,7 @@ def max_pool_case(rng: Random) -> Case:
 def fully_connected_case(rng: Random) -> Case:
     batch, n_in, n_out = int(rng.integers(1, 4)), int(rng.integers(1, 70)), int(rng.integers(1, 20))
     vectors, weights, channels = int8s(rng, batch, n_in), int8s(rng, n_out, n_in), random_channels(rng, n_out)
-    zero, out_zero, (low, high) = *map(int, rng.integers(-128, 128, 2)), limits(rng)
+    (zero, out_zero), (low, high) = zeros(rng), limits(rng)
     sums = (vectors - zero) @ weights.T + channels[:, 0]
     return Case(
         "fully_connected",
@@ -242,14 +251,29 @@ def fully_connected_case(rng: Random) -> Case:
     )
 
 
+def fully_connected_f64_case(rng: Random) -> Case:
+    case = fully_connected_case(rng)
+    n_in, n_out, out_zero, low, high = case.params[1:]
+    scales = rng.choice([0.5, 0.125, 0.0078125, 0.01, 3e9, 1e-12], n_out) * rng.choice([1.0, rng.uniform(0.5, 1.0)])
+    bias = case.channels[:, 0].copy()
+    weights = case.weights.reshape(-1, n_in, 4).transpose(0, 2, 1).reshape(-1, n_in)[:n_out].astype(np.int64)
+    sums = case.inputs[0].astype(np.int64) @ weights.T + bias
+    scaled = np.clip((sums * scales), -(2.0**40), 2.0**40)
+    expected = np.clip(reference.round_away(scaled) + out_zero, low, high).astype(np.int8)
+    return replace(
+        case, kernel="fully_connected_f64", inputs=[case.inputs[0], scales], channels=bias, expected=expected
+    )
+
+
 def add_numbers(rng: Random) -> list[int]:
-    """The parameters of an addition but its size; the sum's shift makes up for the 2^20 of the operands."""
-    shifts = [0, int(rng.integers(-4, 1))] if rng.random() < 0.9 else [int(rng.integers(-31, 1)), 0]
-    multipliers = list(map(int, rng.integers(2**30, 2**31, 3)))
-    zeros = list(map(int, rng.integers(-128, 128, 3)))
-    operands = [zeros[0], multipliers[0], shifts[0] - 1, zeros[1], multipliers[1], max(shifts[1] - 1, -31)]
-    operands[2] = max(operands[2], -31)
-    return [*operands, zeros[2], multipliers[2], int(rng.integers(-20, -16)), *limits(rng)]
+    """The parameters of an addition but its size. One operand's scale is half or less than that of the other; the
+    sum's shift makes up for the 2^20 of the operands."""
+    shifts = [-1, int(rng.choice([-1, -1, -2, -5, -31]))]
+    rng.shuffle(shifts)
+    a, b, total = map(int, rng.integers(2**30, 2**31, 3))
+    zero, out_zero = zeros(rng)
+    operands = [zero, a, shifts[0], int(rng.integers(-128, 128)), b, shifts[1]]
+    return [*operands, out_zero, total, int(rng.integers(-20, -16)), *limits(rng)]
 
 
 def add_expected(a: Ints, b: Ints, numbers: Sequence[int]) -> npt.NDArray[np.int8]:
@@ -273,7 +297,7 @@ def add_broadcast_case(rng: Random) -> Case:
     shapes = [np.where(rng.random(4) < 0.4, 1, dims) for _ in range(2)]
     dims = np.maximum(*shapes)
     a, b, numbers = int8s(rng, *shapes[0]), int8s(rng, *shapes[1]), add_numbers(rng)
-    strides = [[0 if n == 1 else step for n, step in zip(x.shape, x.strides, strict=True)] for x in map(np.int8, (a, b))]
+    strides = [[0 if n == 1 else s for n, s in zip(x.shape, x.astype(np.int8).strides, strict=True)] for x in (a, b)]
     params = [0, *numbers, *map(int, dims), *strides[0], *strides[1]]
     return Case("add_broadcast", params, [a.astype(np.int8), b.astype(np.int8)], add_expected(a, b, numbers))
 
@@ -313,11 +337,11 @@ def dequantize_case(rng: Random) -> Case:
 def requantize_case(rng: Random, kernel: str, before: type, after: type) -> Case:
     source, target = np.iinfo(before), np.iinfo(after)
     multiplier, shift = int(rng.integers(2**30, 2**31)), int(rng.choice([-31, -8, -2, -1, 0, 1, 1, 3, 21, 30]))
-    zeros = int(rng.integers(source.min, source.max + 1)), int(rng.integers(target.min, target.max + 1))
+    zero, out_zero = int(rng.integers(source.min, source.max + 1)), int(rng.integers(target.min, target.max + 1))
     q = np.arange(source.min, source.max + 1)
-    numbers = np.int64(multiplier), np.int64(shift), zeros[1], int(target.min), int(target.max)
-    expected = reference.requantize(q - zeros[0], *numbers).astype(after)
-    return Case(kernel, [q.size, *zeros, multiplier, shift], [q.astype(before)], expected)
+    numbers = np.int64(multiplier), np.int64(shift), out_zero, int(target.min), int(target.max)
+    expected: npt.NDArray[Any] = reference.requantize(q - zero, *numbers).astype(after)
+    return Case(kernel, [q.size, zero, out_zero, multiplier, shift], [q.astype(before)], expected)
 
 
 def requantize_s8_s8_case(rng: Random) -> Case:
@@ -340,6 +364,7 @@ MAKERS: dict[str, Callable[[Random], Case]] = {
     "average_pool": average_pool_case,
     "max_pool": max_pool_case,
     "fully_connected": fully_connected_case,
+    "fully_connected_f64": fully_connected_f64_case,
     "add": add_case,
     "add_broadcast": add_broadcast_case,
     "softmax": softmax_case,
@@ -359,11 +384,13 @@ def test_equals_reference(run: Runner, kernel: str) -> None:
 
 def test_every_kernel_file_is_tested() -> None:
     files = {path.stem for path in (CRT / "kernels").glob("*.c")}
-    assert files == {
-        "conv2d_s8", "conv2d_1x1_s8", "depthwise_conv2d_s8", "depthwise_conv2d_multiplier_s8", "average_pool2d_s8",
-        "max_pool2d_s8", "fully_connected_s8", "add_s8", "add_broadcast_s8", "softmax_s8", "quantize_f32_s8",
-        "dequantize_s8_f32", "requantize_s8_s8", "requantize_u8_s8", "requantize_s8_u8",
-    }  # fmt: skip
+    renamed = {
+        **{"depthwise": "depthwise_conv2d", "depthwise_multiplier": "depthwise_conv2d_multiplier"},
+        **{"average_pool": "average_pool2d", "max_pool": "max_pool2d"},
+        **{"quantize": "quantize_f32_s8", "dequantize": "dequantize_s8_f32"},
+    }
+    names = [renamed.get(kernel, kernel) for kernel in KERNELS]
+    assert files == {name if name.endswith(("8", "32")) else f"{name}_s8" for name in names}
 
 
 def test_a_difference_is_seen(run: Runner) -> None:

@@ -44,6 +44,8 @@ def _interleave(weights: Int8Array) -> Int8Array:
     """Turn (groups, outputs, taps) into flat [group][block of 4 outputs][taps][4]."""
     groups, outputs, taps = weights.shape
     blocks = -(-outputs // _BLOCK)
+    packed = np.zeros((groups, blocks, taps, _BLOCK), np.int8)
     padded = np.zeros((groups, blocks * _BLOCK, taps), np.int8)
     padded[:, :outputs] = weights
-    return padded.reshape(groups, blocks, _BLOCK, taps).transpose(0, 1, 3, 2).reshape(-1)
+    packed[:] = padded.reshape(groups, blocks, _BLOCK, taps).transpose(0, 1, 3, 2)
+    return packed.reshape(-1)
