@@ -1,7 +1,7 @@
 """How deep the stack can get: a bound from the machine code of the image.
 
 Every function's frame is what its instructions push; calls are its branches to other functions;
-an indirect call may reach every function whose address stands in the image's data. Exceptions add
+an indirect call may reach every function whose address stands anywhere in the image. Exceptions add
 their frame and their handlers once on top (all have the same priority). Sums are upper bounds: a
 function that pushes on two paths counts both.
 """
@@ -9,13 +9,13 @@ function that pushes on two paths counts both.
 from __future__ import annotations
 
 import re
-import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 EXCEPTION_FRAME = 32 + 72 + 4
@@ -24,7 +24,7 @@ EXCEPTION_FRAME = 32 + 72 + 4
 ENTRY, VECTORS = "Reset_Handler", "vectors"
 """Symbols of the template's board/startup.c."""
 
-SHF_ALLOC = 2
+SHF_ALLOC, R_ARM_ABS32, R_ARM_THM_MOVW_ABS_NC = 2, 2, 47
 
 
 @dataclass(slots=True)
@@ -42,10 +42,9 @@ def stack_bound(elf: Path, objdump: str) -> int | None:
     listing = subprocess.run([objdump, "-d", str(elf)], capture_output=True, text=True, check=True).stdout
     functions = parse_listing(listing)
     entry, vectors = _symbol(elf, ENTRY), _symbol(elf, VECTORS)
-    words = dict(_words(elf))
-    stored = {address: word & ~1 for address, word in words.items() if word & 1 and word & ~1 in functions}
-    handlers = {target for address, target in stored.items() if address in vectors} - {entry.start}
-    pointers = {target for address, target in stored.items() if address not in vectors}
+    stored = [(place, target) for place, target in _stored_addresses(elf) if target in functions]
+    handlers = {target for place, target in stored if place in vectors} - {entry.start}
+    pointers = {target for place, target in stored if place not in vectors}
     depths: dict[int, int] = {}
     try:
         thread = _depth(entry.start, functions, pointers, depths, ())
@@ -111,14 +110,26 @@ def _depth(
     return depths[address]
 
 
-def _words(elf: Path) -> Iterator[tuple[int, int]]:
-    """(address, word) of everything that is loaded, literal pools of the code included."""
+def _stored_addresses(elf: Path) -> list[tuple[int, int]]:
+    """(where, which address) of every address in the image, from the relocations that --emit-relocs keeps."""
+    found = []
     with elf.open("rb") as file:
-        for section in ELFFile(file).iter_sections():
-            if section["sh_type"] == "SHT_PROGBITS" and section["sh_flags"] & SHF_ALLOC:
-                data = section.data()
-                words = struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
-                yield from zip(range(section["sh_addr"], section["sh_addr"] + len(data), 4), words, strict=False)
+        image = ELFFile(file)
+        for section in image.iter_sections():
+            if not isinstance(section, RelocationSection):
+                continue
+            patched = image.get_section(section["sh_info"])
+            if patched["sh_flags"] & SHF_ALLOC and patched["sh_type"] == "SHT_PROGBITS":
+                data, symbols = patched.data(), image.get_section(section["sh_link"])
+                assert isinstance(symbols, SymbolTableSection)
+                for relocation in section.iter_relocations():
+                    place = relocation["r_offset"]
+                    if relocation["r_info_type"] == R_ARM_ABS32:
+                        at = place - patched["sh_addr"]
+                        found.append((place, int.from_bytes(data[at : at + 4], "little") & ~1))
+                    elif relocation["r_info_type"] == R_ARM_THM_MOVW_ABS_NC:
+                        found.append((place, symbols.get_symbol(relocation["r_info_sym"])["st_value"] & ~1))
+    return found
 
 
 def _symbol(elf: Path, name: str) -> range:
