@@ -60,6 +60,12 @@ static inline void cpu_barrier(void)
     __asm volatile("dsb\n\tisb" ::: "memory");
 }
 
+/* Goes into loops that wait: the core does nothing, but an emulator lets its host work meanwhile. */
+static inline void cpu_yield(void)
+{
+    __asm volatile("yield");
+}
+
 /* Holds interrupts back until cpu_unlock is called with the value returned. */
 static inline uint32_t cpu_lock(void)
 {

@@ -4,6 +4,9 @@
 /* A word that neither code nor data is likely to leave on the stack. */
 #define PAINT 0x7C3A5EB1u
 
+/* stack_init may save registers after it has read the stack pointer: so many words stay as they are. */
+#define OWN_FRAME 16
+
 /* Set by linker.ld. The stack grows down, from __stack_top to __stack_bottom; below lies the guard. */
 extern uint32_t __stack_guard[], __stack_bottom[], __stack_top[];
 
@@ -38,7 +41,7 @@ void stack_init(void)
     volatile uint32_t *end;
 
     __asm volatile("mov %0, sp" : "=r"(end));
-    for (volatile uint32_t *word = __stack_bottom; word < end; word++)
+    for (volatile uint32_t *word = __stack_bottom; word < end - OWN_FRAME; word++)
         *word = PAINT;
     guard();
 }

@@ -26,7 +26,7 @@ void uart_init(void)
 uint8_t uart_read(void)
 {
     while ((UART_STATE & UART_STATE_RX_FULL) == 0u)
-        ;
+        cpu_yield();
     return (uint8_t)UART_DATA;
 }
 

@@ -120,7 +120,7 @@ void uart_init(void)
 uint8_t uart_read(void)
 {
     while ((USART_SR & USART_SR_RXNE) == 0u)
-        ;
+        cpu_yield();
     return (uint8_t)USART_DR;
 }
 
