@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -16,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from tinykiln.boards import Board, Console, Counter, Region
 from tinykiln.project import ModelInfo, Project, StepInfo, TensorInfo
 
@@ -28,12 +29,13 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 @functools.cache
-def c_program(*sources: str) -> Path:
-    """The program made from the C sources (paths from the repository's root), with warnings as errors and sanitisers."""
-    program = Path(tempfile.mkdtemp()) / Path(sources[0]).stem
+def c_program(*arguments: str, compiler: str = "gcc") -> Path:
+    """The program made from C sources (paths from the repository's root) and options, with sanitisers."""
+    program = Path(tempfile.mkdtemp(prefix="tinykiln-")) / "program"
+    atexit.register(shutil.rmtree, program.parent, ignore_errors=True)
     includes = (f"-I{ROOT}/crt/include", f"-I{ROOT}/tests/c", "-D_POSIX_C_SOURCE=200809L")
-    files = [str(ROOT / source) for source in sources]
-    subprocess.run(["gcc", *WARNINGS, *SANITIZERS, *includes, *files, "-o", str(program)], check=True)
+    words = [word if word.startswith("-") else str(ROOT / word) for word in arguments]
+    subprocess.run([compiler, *WARNINGS, *SANITIZERS, *includes, *words, "-o", str(program)], check=True)
     return program
 
 
@@ -92,7 +94,7 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
         assert status in (None, 0), f"the device ended with status {status}"
 
 
-def project(size: int = 600, path: Path = Path(".")) -> Project:
+def project(size: int = 600, path: Path = Path()) -> Project:
     """The project of the model in tests/c/tiny_model.h."""
     values = TensorInfo("values", "int8", (size // 4, 4), 1.0, 0, size)
     bias = TensorInfo("bias", "int32", (4,), 0.0, 0, 16)
@@ -105,7 +107,7 @@ def project(size: int = 600, path: Path = Path(".")) -> Project:
         fpu="none",
         isa=(),
         memory=(Region("flash", 0, 1024), Region("ram", 0x20000000, 1024)),
-        console=_console(),
+        console=Console("none", 0, 1, 115200),
         counter=Counter("systick", "cycles", 1_000_000, 1.0),
         emulator=None,
         flash_methods=("openocd",),
@@ -126,14 +128,6 @@ def project(size: int = 600, path: Path = Path(".")) -> Project:
     )
 
 
-def _console() -> Console:
-    import dataclasses
-
-    known: dict[str, Any] = {"driver": "none", "base": 0, "clock_hz": 1, "baud": 115200}
-    others = {field.name: "" for field in dataclasses.fields(Console) if field.name not in known}
-    return Console(**known, **others)
-
-
 def inputs(rng: np.random.Generator, size: int = 600) -> list[npt.NDArray[Any]]:
     """Random inputs for the model."""
     values = rng.integers(-128, 128, (size // 4, 4)).astype(np.int8)
@@ -144,5 +138,3 @@ def expected(given: list[npt.NDArray[Any]], run: int) -> tuple[npt.NDArray[Any],
     """What the model makes of its inputs in its run number `run` since reset, counted from 0: sums, scaled."""
     scaled = (3 * given[0].astype(np.int64) + given[1] + run).astype(np.int8)
     return scaled.astype(np.int32).sum(axis=0, keepdims=True, dtype=np.int32), scaled
-
-

@@ -102,7 +102,7 @@ def encode(frame: Frame) -> bytes:
 
 def decode(segment: bytes) -> Frame | None:
     """The frame that stands between two zero bytes, or None where it is none or damaged."""
-    if not OVERHEAD - 2 <= len(segment) <= FRAME_MAX:
+    if not OVERHEAD - 2 <= len(segment) <= FRAME_MAX or 0 in segment:
         return None
     message = _uncobs(segment)
     if message is None or zlib.crc32(message[: -CRC.size]) != CRC.unpack(message[-CRC.size :])[0]:

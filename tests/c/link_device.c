@@ -10,6 +10,7 @@
  *   faults, seed                  damage per million bytes in each direction: a byte is dropped, doubled or
  *                                 flipped, or the rest of the piece is cut off
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    signal(SIGPIPE, SIG_IGN);   /* a host that closes its port ends the program in send_raw */
     while (flood) {
         send_raw("\xff\x13\x00\x42", 4);
     }

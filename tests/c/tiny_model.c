@@ -18,7 +18,7 @@ static void step(unsigned index)
         for (int32_t i = 0; i < size; i++) {
             scaled[i] = (int8_t)(uint8_t)((uint32_t)(3 * values[i]) + (uint32_t)bias[i % 4] + (uint32_t)runs);
         }
-        memset(values, 0x55, sizeof values);
+        memset(values, 0x35, sizeof values);
         tiny_ticks += 1000;
         return;
     }
