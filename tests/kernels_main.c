@@ -12,6 +12,7 @@
 #include "crt/add.h"
 #include "crt/conv2d.h"
 #include "crt/depthwise_conv2d.h"
+#include "crt/fixed_point.h"
 #include "crt/fully_connected.h"
 #include "crt/pool2d.h"
 #include "crt/quantize.h"
@@ -21,6 +22,7 @@ enum kernel {
     CONV2D, CONV2D_1X1, DEPTHWISE, DEPTHWISE_MULTIPLIER, AVERAGE_POOL, MAX_POOL,
     FULLY_CONNECTED, FULLY_CONNECTED_F64, ADD, ADD_BROADCAST, SOFTMAX, QUANTIZE, DEQUANTIZE,
     REQUANTIZE_S8_S8, REQUANTIZE_U8_S8, REQUANTIZE_S8_U8,
+    EXP, RECIPROCAL,     /* of fixed_point.h */
 };
 
 struct test {
@@ -172,6 +174,15 @@ static void run_format(const struct test *t)
     }
 }
 
+static void run_functions(const struct test *t)
+{
+    const int32_t *in = t->in;
+    int32_t *out = t->out;
+    for (int32_t i = 0; i < t->params[0]; i++) {
+        out[i] = t->kernel == EXP ? crt_exp_q5(in[i]) : crt_reciprocal(in[i]);
+    }
+}
+
 static void run_vectors(const struct test *t)
 {
     const int32_t *p = t->params;
@@ -204,6 +215,8 @@ static void run(const struct test *t)
         run_add(t);
     } else if (t->kernel == SOFTMAX || t->kernel <= FULLY_CONNECTED_F64) {
         run_vectors(t);
+    } else if (t->kernel >= EXP) {
+        run_functions(t);
     } else {
         run_format(t);
     }

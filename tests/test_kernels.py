@@ -26,7 +26,8 @@ KERNELS = [
     *("fully_connected", "fully_connected_f64", "add", "add_broadcast", "softmax", "quantize", "dequantize"),
     *("requantize_s8_s8", "requantize_u8_s8", "requantize_s8_u8"),
 ]
-"""In the order of enum kernel in kernels_main.c."""
+FUNCTIONS = ["exp", "reciprocal"]
+"""Both in the order of enum kernel in kernels_main.c."""
 
 SPATIAL = KERNELS[:6]
 
@@ -46,7 +47,7 @@ class Case:
         buffers: list[npt.NDArray[Any]] = [self.weights, self.channels]
         buffers += [*self.inputs, np.zeros(0, np.int8)][:2]
         sizes = [buffer.nbytes for buffer in buffers]
-        head = [KERNELS.index(self.kernel), len(self.params), *sizes, self.expected.nbytes, *self.params]
+        head = [(KERNELS + FUNCTIONS).index(self.kernel), len(self.params), *sizes, self.expected.nbytes, *self.params]
         return struct.pack(f"<{len(head)}i", *head) + b"".join(buffer.tobytes() for buffer in buffers)
 
     @property
@@ -111,7 +112,7 @@ def limits(rng: Random) -> tuple[int, int]:
 
 def random_scales(rng: Random, n: int) -> npt.NDArray[np.int32]:
     """(n, 2): multipliers and shifts, most of them such that outputs differ, some extreme."""
-    multipliers = rng.integers(2**30, 2**31, n)
+    multipliers = np.where(rng.random(n) < 0.2, 2**30, rng.integers(2**30, 2**31, n))  # 2^30: exact halves
     shifts = rng.integers(-12, -4, n)
     rare = rng.random(n)
     shifts = np.where(rare < 0.05, rng.integers(-31, 31, n), shifts)
@@ -336,7 +337,8 @@ def dequantize_case(rng: Random) -> Case:
 
 def requantize_case(rng: Random, kernel: str, before: type, after: type) -> Case:
     source, target = np.iinfo(before), np.iinfo(after)
-    multiplier, shift = int(rng.integers(2**30, 2**31)), int(rng.choice([-31, -8, -2, -1, 0, 1, 1, 3, 21, 30]))
+    multiplier = int(rng.choice([2**30, rng.integers(2**30, 2**31)]))
+    shift = int(rng.choice([-31, -8, -2, -1, 0, 1, 1, 3, 21, 30]))
     zero, out_zero = int(rng.integers(source.min, source.max + 1)), int(rng.integers(target.min, target.max + 1))
     q = np.arange(source.min, source.max + 1)
     numbers = np.int64(multiplier), np.int64(shift), out_zero, int(target.min), int(target.max)
@@ -380,6 +382,20 @@ MAKERS: dict[str, Callable[[Random], Case]] = {
 def test_equals_reference(run: Runner, kernel: str) -> None:
     rng = np.random.default_rng(KERNELS.index(kernel))
     run([MAKERS[kernel](rng) for _ in range(150)])
+
+
+def test_exp_and_reciprocal_in_all_their_bits(run: Runner) -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([-rng.integers(0, 2**31, 3000), -rng.integers(0, 2**27, 3000), -np.arange(128) * 2**24])
+    y = rng.integers(0, 2**31, 3000)
+    exps = [reference.fixed_exp(int(v)) for v in x]
+    reciprocals = [reference.fixed_reciprocal(int(v)) for v in y]
+    run(
+        [
+            Case("exp", [x.size], [x.astype(np.int32)], np.array(exps, np.int32)),
+            Case("reciprocal", [y.size], [y.astype(np.int32)], np.array(reciprocals, np.int32)),
+        ]
+    )
 
 
 def test_every_kernel_file_is_tested() -> None:
