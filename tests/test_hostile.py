@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from litert import run
 from real_models import real_model
 from tflite_writer import Model, residual_network
 from tinykiln.check import check
 from tinykiln.errors import ModelError
 from tinykiln.graph import Graph, plain_name
 from tinykiln.load import load
+from tinykiln.load.flatbuffer import DamagedError, Vector, verify
 from tinykiln.passes import simplify
 
 SECONDS = 2.0
@@ -133,6 +135,31 @@ def test_litert_accepts_what_is_accepted(tmp_path: Path) -> None:
 
 
 # ---- files made to hurt ----
+
+
+def test_a_file_whose_parts_are_all_misaligned_is_refused(tmp_path: Path) -> None:
+    data = residual_network()
+    shifted = struct.pack("<I", struct.unpack_from("<I", data)[0] + 1) + data[4:8] + b"\0" + data[8:]
+    assert judge(shifted, tmp_path / "m.tflite") is None
+    with pytest.raises(ValueError, match="not a valid Flatbuffer"):
+        run(shifted, [])
+
+
+@pytest.mark.parametrize(("distance", "count", "reason"), [
+    (4, 4, None),
+    (5, 0, "a reference leads out of the file"),
+    (0, 0, "a reference leads out of the file"),
+    (12, 0, "a reference leads out of the file"),
+    (4, 5, "a list is longer than the file"),
+])
+def test_a_vector_must_be_aligned_and_inside(distance: int, count: int, reason: str | None) -> None:
+    vtable, table = struct.pack("<HHHH", 6, 8, 4, 0), struct.pack("<iI", 8, distance)
+    data = struct.pack("<II", 16, 0) + vtable + table + struct.pack("<II", count, 0)
+    if reason is None:
+        verify(data, {"T": {0: Vector(1)}}, "T")
+        return
+    with pytest.raises(DamagedError, match=f"^{reason}$"):
+        verify(data, {"T": {0: Vector(1)}}, "T")
 
 
 def test_shapes_of_a_thousand_million_elements(tmp_path: Path) -> None:
