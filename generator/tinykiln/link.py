@@ -38,7 +38,7 @@ EVENT = 0xC0
 SLICE_S = 0.01
 """A port is opened with this time-out: how long a read may wait for bytes that do not come."""
 
-_FAULT = re.compile(rb"fault: pc 0x[0-9a-f]+ lr 0x[0-9a-f]+ cfsr 0x[0-9a-f]+(?=[\r\n\0])")
+_FAULT = re.compile(rb"fault: pc 0x[0-9a-f]+ lr 0x[0-9a-f]+ cfsr 0x[0-9a-f]+[ -~]*(?=[\r\n\0])")
 
 
 class Request(IntEnum):

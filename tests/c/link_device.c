@@ -77,7 +77,8 @@ static void link_write(const uint8_t *bytes, size_t n)
 
 static void before_run(void)
 {
-    static const char part[] = "\0\x05\x84half a fr", fault[] = "fault: pc 0x00001234 lr 0x00005679 cfsr 0x00000082\r\n";
+    static const char part[] = "\0\x05\x84half a fr";
+    static const char fault[] = "fault: pc 0x00001234 lr 0x00005679 cfsr 0x00000082 hfsr 0x40000000\r\n";
     n_runs++;
     if (text) {
         send_raw("about to run\n", 13);
