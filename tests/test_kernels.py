@@ -337,7 +337,7 @@ def dequantize_case(rng: Random) -> Case:
 
 def requantize_case(rng: Random, kernel: str, before: type, after: type) -> Case:
     source, target = np.iinfo(before), np.iinfo(after)
-    multiplier = int(rng.choice([2**30, rng.integers(2**30, 2**31)]))
+    multiplier = pick(rng, 2**30, int(rng.integers(2**30, 2**31)))
     shift = int(rng.choice([-31, -8, -2, -1, 0, 1, 1, 3, 21, 30]))
     zero, out_zero = int(rng.integers(source.min, source.max + 1)), int(rng.integers(target.min, target.max + 1))
     q = np.arange(source.min, source.max + 1)
@@ -382,6 +382,16 @@ MAKERS: dict[str, Callable[[Random], Case]] = {
 def test_equals_reference(run: Runner, kernel: str) -> None:
     rng = np.random.default_rng(KERNELS.index(kernel))
     run([MAKERS[kernel](rng) for _ in range(150)])
+
+
+def test_fully_connected_rounds_halves_away_from_zero(run: Runner) -> None:
+    x = np.arange(-128, 128).astype(np.int8)
+    params, weights = [256, 1, 1, 0, -128, 127], np.array([1, 0, 0, 0], np.int8)
+    expected = (np.sign(x) * ((abs(x.astype(int)) + 1) // 2)).astype(np.int8)
+    channels = np.array([[0, 2**30, 0]], np.int32)
+    case = Case("fully_connected", params, [x], expected, weights, channels)
+    in_double = replace(case, kernel="fully_connected_f64", inputs=[x, np.array([0.5])], channels=channels[:, 0].copy())
+    run([case, in_double])
 
 
 def test_exp_and_reciprocal_in_all_their_bits(run: Runner) -> None:
