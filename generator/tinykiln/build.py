@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from tinykiln.project import Project
 from tinykiln.stack import stack_bound
 
 LOG_LINES = 15
+OBJDUMP = "arm-none-eabi-objdump"
 COMMANDS = (("cmake", "--preset", "default"), ("cmake", "--build", "--preset", "default", "--parallel"))
 TOOLS = {
     "cmake": "cmake",
     "make": "make",
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
-    "arm-none-eabi-objdump": "binutils-arm-none-eabi",
+    OBJDUMP: "binutils-arm-none-eabi",
 }
 """Programs that a build runs, and the Debian packages that have them."""
 
@@ -45,13 +47,13 @@ class Image:
 
 def build(project: Project) -> Image:
     """Builds the firmware in `<project>/build`. Raises ToolError, and BuildError with the compiler's last lines."""
-    for tool, packages in TOOLS.items():
-        if shutil.which(tool) is None:
-            raise ToolError(f"{tool} is not installed", hint=f"on Debian and Ubuntu: apt install {packages}")
+    for tool in TOOLS:
+        _need(tool)
     log = project.path / "build" / "build.log"
     try:
         log.parent.mkdir(exist_ok=True)
         log.write_text("")
+        _forget_other_place(project.path)
     except OSError as error:
         raise BuildError(f"cannot write the build folder: {error.strerror}", where=str(log.parent)) from error
     for command in COMMANDS:
@@ -60,10 +62,11 @@ def build(project: Project) -> Image:
 
 
 def read_image(project: Project) -> Image:
-    """The image that was built last. Raises BuildError where there is none."""
+    """The image that was built last. Raises BuildError where there is none, ToolError where objdump is missing."""
     elf = project.path / "build" / "firmware.elf"
     if not elf.is_file():
         raise BuildError("the firmware is not built", where=str(elf), hint=f"tinykiln build {project.path}")
+    _need(OBJDUMP)
     flash_bytes, ram_bytes = _sizes(elf)
     return Image(
         elf=elf,
@@ -71,8 +74,22 @@ def read_image(project: Project) -> Image:
         flash_bytes=flash_bytes,
         code_bytes=flash_bytes - project.weights_bytes,
         ram_static_bytes=ram_bytes - project.arena_bytes,
-        stack_bound_bytes=stack_bound(elf, "arm-none-eabi-objdump"),
+        stack_bound_bytes=stack_bound(elf, OBJDUMP),
     )
+
+
+def _need(tool: str) -> None:
+    if shutil.which(tool) is None:
+        raise ToolError(f"{tool} is not installed", hint=f"on Debian and Ubuntu: apt install {TOOLS[tool]}")
+
+
+def _forget_other_place(folder: Path) -> None:
+    """Removes what cmake remembers where the project has been moved or copied since: cmake refuses to go on there."""
+    cache = folder / "build" / "CMakeCache.txt"
+    if cache.is_file():
+        home = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", cache.read_text(errors="replace"), re.MULTILINE)
+        if home is None or Path(home[1]).resolve() != folder.resolve():
+            cache.unlink()
 
 
 def _run(command: tuple[str, ...], folder: Path, log: Path) -> None:

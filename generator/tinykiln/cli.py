@@ -19,6 +19,7 @@ from tinykiln import __version__, report
 from tinykiln.boards import find_board, read_boards
 from tinykiln.build import Image, build, read_image
 from tinykiln.compare import compare, compare_layers
+from tinykiln.elf import read_build_id
 from tinykiln.emit import emit
 from tinykiln.errors import TinyKilnError, ToolError, VectorError
 from tinykiln.flash import flash
@@ -188,7 +189,7 @@ def report_test(
 
 def open_session(project: Project, arguments: argparse.Namespace, image: Image | None = None) -> Session:
     """A session with the device, which must run the image that was built last."""
-    build_id = (image or read_image(project)).build_id
+    build_id = image.build_id if image else read_build_id(project.path / "build" / "firmware.elf")
     return connect(project, build_id, arguments.port, on_text=lambda text: print(text, end="", file=sys.stderr))
 
 
@@ -245,6 +246,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def count(text: str) -> int:
+    """A number of vectors, at least 1: a project without any cannot be tested. Raises ValueError, as argparse wants."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 OPTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "model": ((("model",), {"type": Path, "help": "model file (.tflite)"}),),
     "project": ((("project",), {"type": Path, "metavar": "DIR", "help": "folder of a generated project"}),),
@@ -256,7 +264,7 @@ OPTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "output": (
         (("-o", "--output"), {"type": Path, "required": True, "metavar": "DIR", "help": "folder to write"}),
         (("--template",), {"default": "bare_metal", "help": "project template (default: bare_metal)"}),
-        (("--vectors",), {"type": int, "default": 8, "metavar": "N", "help": "golden vectors to store (default: 8)"}),
+        (("--vectors",), {"type": count, "default": 8, "metavar": "N", "help": "golden vectors to store (default: 8)"}),
     ),
     "port": ((("--port",), {"help": "serial port: /dev/ttyACM0, socket://host:port, rfc2217://host:port"}),),
     "inputs": ((("--inputs",), {"type": Path, "metavar": "NPZ", "help": "your own inputs instead of golden vectors"}),),

@@ -74,8 +74,9 @@ def compare(
 
 
 def compare_layers(session: Session, vectors: Vectors) -> tuple[LayerResult, ...]:
-    """The first vector step by step; each step's output is compared where the vectors hold it. Raises DeviceError."""
+    """The first vector step by step; each step's output is compared where the vectors hold it. Raises as `compare`."""
     project = session.project
+    check_vectors(project, vectors)
     session.reset()
     steps = session.run_steps(_row(vectors.inputs, project.inputs, 0))
     return tuple(
@@ -89,15 +90,17 @@ def compare_layers(session: Session, vectors: Vectors) -> tuple[LayerResult, ...
 
 
 def check_vectors(project: Project, vectors: Vectors) -> None:
-    """Raises VectorError where the vectors are not for this project's model."""
+    """Raises VectorError where there are no vectors, or not for this project's model."""
+    if vectors.count == 0:
+        raise VectorError("there are no vectors, so nothing would be tested", hint="generate the project again")
     kinds = (("input", project.inputs, vectors.inputs), ("output", project.outputs, vectors.outputs))
     for kind, infos, arrays in kinds:
         for info in infos:
             array = arrays.get(info.name)
-            if array is None or array.shape[1:] != info.shape or array.dtype != info.dtype:
+            if array is None or array.shape != (vectors.count, *info.shape) or array.dtype != info.dtype:
                 raise VectorError(
                     f"the vectors do not fit the model's {kind} '{info.name}'",
-                    where=f"expected {info.dtype} of shape (N, {', '.join(map(str, info.shape))}), "
+                    where=f"expected {info.dtype} of shape {(vectors.count, *info.shape)}, "
                     f"got {'nothing' if array is None else f'{array.dtype} of shape {array.shape}'}",
                     hint="generate the project again",
                 )
