@@ -16,15 +16,15 @@ from typing import Literal, TypeAlias
 ALIGNMENT = 4
 """Bytes; every item starts at a multiple of it, so that kernels can read words."""
 
-SEARCH_BUDGET = 20_000
-"""Positions that the search may try."""
+SEARCH_BUDGET = 1_000_000
+"""Pairs of items that the search may compare: about a second."""
 
 Proof: TypeAlias = Literal["bound reached", "search complete", "search cut"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """`size` bytes that are needed from step `first` to step `last`, both included."""
+    """`size` bytes, at least one, that are needed from step `first` to step `last`, both included."""
 
     name: str
     size: int
@@ -48,23 +48,19 @@ class Placement:
 
 def place(items: Sequence[Item]) -> Placement:
     """Gives every item an offset so that no two alive at the same step overlap; the least total it finds."""
-    bound = lower_bound(items)
+    bound, rivals = lower_bound(items), _rivals(items)
     orders: tuple[Callable[[Item], tuple[int, ...]], ...] = (
         lambda item: (-item.size, item.first),
         lambda item: (item.first - item.last, -item.size),
         lambda item: (item.first, -item.size),
         lambda item: (-item.size * (item.last - item.first + 1), item.first),
     )
-    best: dict[int, int] = {}
-    for order in orders:
-        offsets: dict[int, int] = {}
-        for i in sorted(range(len(items)), key=lambda i: order(items[i])):
-            offsets[i] = _lowest(items, offsets, i)
-        if not best or _total(items, offsets) < _total(items, best):
-            best = offsets
-    if _total(items, best) == bound:
-        return Placement(_in_order(best), bound, bound, "bound reached")
-    return _search(items, best, bound)
+    layouts = (_first_fit(items, rivals, order) for order in orders)
+    best = min(layouts, key=lambda offsets: _total(items, offsets))
+    proof: Proof = "bound reached"
+    if _total(items, best) > bound:
+        best, proof = _search(items, rivals, best, bound)
+    return Placement(tuple(best[i] for i in range(len(items))), _total(items, best), bound, proof)
 
 
 def lower_bound(items: Sequence[Item]) -> int:
@@ -80,38 +76,79 @@ def lower_bound(items: Sequence[Item]) -> int:
     return peak
 
 
-def _search(items: Sequence[Item], best: dict[int, int], bound: int) -> Placement:
+def _rivals(items: Sequence[Item]) -> list[list[int]]:
+    """For every item the others that are alive at one of its steps."""
+    return [
+        [j for j, other in enumerate(items) if j != i and other.first <= item.last and item.first <= other.last]
+        for i, item in enumerate(items)
+    ]
+
+
+def _first_fit(
+    items: Sequence[Item], rivals: list[list[int]], order: Callable[[Item], tuple[int, ...]]
+) -> dict[int, int]:
+    """Every item as low as it goes, in that order."""
+    offsets: dict[int, int] = {}
+    for i in sorted(range(len(items)), key=lambda i: order(items[i])):
+        offsets[i] = _lowest(items, rivals[i], offsets, i)
+    return offsets
+
+
+def _search(
+    items: Sequence[Item], rivals: list[list[int]], best: dict[int, int], bound: int
+) -> tuple[dict[int, int], Proof]:
     """Depth first over the orders in which items can be laid from the bottom up.
 
-    Any placement can be pushed down until every item lies at 0 or on another, and then be built by
-    laying the items in the order of their offsets, each as low as it goes but not below the last:
-    so trying those orders finds the least total.
+    Of the placements with the least total take the one with the least sum of offsets. Laying its
+    items in the order of their offsets, each is as low as it can be without being below the last
+    (else it could be moved down), so trying those orders finds that total.
     """
-    budget = SEARCH_BUDGET
-    pending: list[dict[int, int]] = [{}]
-    while pending and _total(items, best) > bound and budget > 0:
-        placed = pending.pop()
-        budget -= 1
-        if len(placed) == len(items):
-            best = placed if _total(items, placed) < _total(items, best) else best
+    budget, limit = SEARCH_BUDGET, _total(items, best)
+    placed: dict[int, int] = {}
+    untried = [_next_positions(items, rivals, placed, limit)]
+    while untried and budget > 0 and limit > bound:
+        if not untried[-1]:
+            untried.pop()
+            if placed:
+                placed.popitem()
             continue
-        limit, floor = _total(items, best), max(placed.values(), default=0)
-        left = [i for i in range(len(items)) if i not in placed]
-        lows = {i: _lowest(items, placed, i, at_least=floor) for i in left}
-        if all(low + _aligned(items[i].size) < limit for i, low in lows.items()):
-            # Popped from the end: the lowest position first, there the largest item.
-            left.sort(key=lambda i: (-lows[i], items[i].size))
-            pending += [{**placed, i: lows[i]} for i in left]
-    total = _total(items, best)
-    proof: Proof = "bound reached" if total == bound else "search cut" if pending else "search complete"
-    return Placement(_in_order(best), total, bound, proof)
+        i, offset = untried[-1].pop()
+        placed[i] = offset
+        budget -= sum(1 + len(rivals[j]) for j in range(len(items)) if j not in placed)
+        if len(placed) == len(items) and _total(items, placed) < limit:
+            best, limit = dict(placed), _total(items, placed)
+        untried.append(_next_positions(items, rivals, placed, limit))
+    return best, "bound reached" if limit == bound else "search cut" if untried else "search complete"
 
 
-def _lowest(items: Sequence[Item], placed: dict[int, int], i: int, at_least: int = 0) -> int:
-    """The lowest offset from `at_least` on where item i meets no placed item that is alive with it."""
+def _next_positions(
+    items: Sequence[Item], rivals: list[list[int]], placed: dict[int, int], limit: int
+) -> list[tuple[int, int]]:
+    """(item, offset) of what can be laid next on a total below `limit`, the best last.
+
+    Nothing is laid above a hole in which one of the others fits: that one could be moved down. Items at
+    the same offset are laid largest first, as their order makes no difference.
+    """
+    last = next(reversed(placed), None)
+    floor = 0 if last is None else placed[last]
+    left = [i for i in range(len(items)) if i not in placed]
+    lows = {i: _lowest(items, rivals[i], placed, i, at_least=floor) for i in left}
+    tops = [low + _aligned(items[i].size) for i, low in lows.items()]
+    if max(tops, default=limit) >= limit:
+        return []
+    beside = {i for i in left if last is not None and lows[i] == floor and _rank(items, i) < _rank(items, last)}
+    found = [(i, low) for i, low in lows.items() if low < min(tops) and i not in beside]
+    return sorted(found, key=lambda position: (-position[1], items[position[0]].size))
+
+
+def _rank(items: Sequence[Item], i: int) -> tuple[int, int]:
+    return -items[i].size, i
+
+
+def _lowest(items: Sequence[Item], rivals: list[int], placed: dict[int, int], i: int, at_least: int = 0) -> int:
+    """The lowest offset from `at_least` on where item i meets none of its rivals that are placed."""
     offset, size = at_least, _aligned(items[i].size)
-    alive = (j for j in placed if items[j].first <= items[i].last and items[i].first <= items[j].last)
-    for start, end in sorted((placed[j], placed[j] + _aligned(items[j].size)) for j in alive):
+    for start, end in sorted((placed[j], placed[j] + _aligned(items[j].size)) for j in rivals if j in placed):
         if start >= offset + size:
             break
         offset = max(offset, end)
@@ -124,7 +161,3 @@ def _aligned(size: int) -> int:
 
 def _total(items: Sequence[Item], offsets: dict[int, int]) -> int:
     return max((offset + _aligned(items[i].size) for i, offset in offsets.items()), default=0)
-
-
-def _in_order(offsets: dict[int, int]) -> tuple[int, ...]:
-    return tuple(offsets[i] for i in range(len(offsets)))
