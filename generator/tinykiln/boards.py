@@ -123,9 +123,7 @@ CPUS: Mapping[str, Cpu] = {
 # RM0090, 30.3.4 and table 1: BRR with 16 samples a bit; USART1, 2, 3, UART4, 5, USART6.
 DRIVERS: Mapping[str, Driver] = {
     "cmsdk": Driver(16, 0xFFFFF, False, ()),
-    "stm32f4": Driver(
-        16, 0xFFFF, True, (0x40011000, 0x40004400, 0x40004800, 0x40004C00, 0x40005000, 0x40011400)
-    ),
+    "stm32f4": Driver(16, 0xFFFF, True, (0x40011000, 0x40004400, 0x40004800, 0x40004C00, 0x40005000, 0x40011400)),
 }
 
 FLASH_METHODS = ("openocd", "stm32flash")
@@ -201,8 +199,13 @@ def board_to_json(board: Board) -> Json:
         "fpu": board.fpu,
         "isa": list(board.isa),
         "memory": {region.name: {"origin": region.origin, "size": region.size} for region in board.memory},
-        "console": {"driver": console.driver, "base": console.base, "clock_hz": console.clock_hz,
-                    "baud": console.baud, **pins},
+        "console": {
+            "driver": console.driver,
+            "base": console.base,
+            "clock_hz": console.clock_hz,
+            "baud": console.baud,
+            **pins,
+        },
         "counter": {"source": board.counter.source, "unit": board.counter.unit, "hz": board.counter.hz},
         "flash": list(board.flash_methods),
         "usb": list(board.usb),
@@ -239,7 +242,7 @@ def _refuse_duplicates(node: yaml.Node | None, file: str) -> None:
     waiting, done = [node], set()
     while waiting:
         node = waiting.pop()
-        if id(node) in done:    # an anchor may hold itself
+        if id(node) in done:  # an anchor may hold itself
             continue
         done.add(id(node))
         if isinstance(node, yaml.SequenceNode):
