@@ -45,7 +45,7 @@ static struct crt_conv2d_s8 conv_of(const struct test *t)
     const int32_t *p = t->params;
     return (struct crt_conv2d_s8){
         .batch = p[0], .in = {p[1], p[2], p[3]}, .out = {p[4], p[5], p[6]},
-        .window = {p[7], p[8], p[9], p[10], p[11], p[12], p[13], p[14]}, .groups = p[15],
+        .window = {{p[7], p[8]}, {p[9], p[10]}, {p[11], p[12]}, {p[13], p[14]}}, .groups = p[15],
         .in_zero = p[16], .out_zero = p[17], .min = p[18], .max = p[19],
         .weights = t->weights, .channels = t->channels,
     };
@@ -86,8 +86,8 @@ static void make_row(const struct test *t, const struct crt_rows *rows, int32_t 
 
 static int reaches(const struct crt_window *w, int32_t out_y, int32_t in_y)
 {
-    for (int32_t i = 0; i < w->kernel_h; i++) {
-        if (out_y * w->stride_h - w->pad_top + i * w->dilation_h == in_y) {
+    for (int32_t i = 0; i < w->kernel.h; i++) {
+        if (out_y * w->stride.h - w->pad.h + i * w->dilation.h == in_y) {
             return 1;
         }
     }

@@ -81,7 +81,7 @@ def test_held_out_images(interpreter: Any, held_out: dict[str, npt.NDArray[Any]]
     images, labels = held_out["image"], held_out["labels"]
     assert sorted(held_out) == ["image", "labels"]
     assert images.dtype == np.int8
-    assert images.shape == (450, 8, 8, 1)
+    assert images.shape == (450, 1, 8, 8, 1)
     assert labels.shape == (450,)
     assert min(np.bincount(labels, minlength=10)) >= 43
     scale, zero = interpreter.get_input_details()[0]["quantization"]
@@ -93,7 +93,7 @@ def test_accuracy(interpreter: Any, held_out: dict[str, npt.NDArray[Any]]) -> No
     source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     right = 0
     for image, label in zip(held_out["image"], held_out["labels"], strict=True):
-        interpreter.set_tensor(source, image[np.newaxis])
+        interpreter.set_tensor(source, image)
         interpreter.invoke()
         right += int(np.argmax(interpreter.get_tensor(sink)) == label)
     assert right >= 0.97 * len(held_out["labels"])

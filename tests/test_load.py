@@ -13,7 +13,7 @@ import pytest
 from litert import random_inputs, run
 from real_models import real_model
 from tflite_writer import Array, Model, residual_network
-from tinykiln.check import OPERATORS
+from tinykiln.rules import OPERATORS
 from tinykiln.errors import ModelError
 from tinykiln.graph import ABSENT, UNUSED, Conv2D, DepthwiseConv2D, Graph, Pool2D, Window
 from tinykiln.load import load, model_name, supported_ops

@@ -6,10 +6,10 @@
 void crt_conv2d_1x1_s8_row(const struct crt_conv2d_s8 *p, const struct crt_rows *in, int32_t y, int8_t *out)
 {
     struct crt_output output = {p->channels, out, p->out.c, p->out_zero, p->min, p->max};
-    const int8_t *x = crt_row(in, y * p->window.stride_h);
+    const int8_t *x = crt_row(in, y * p->window.stride.h);
     for (int32_t column = 0; column < p->out.w; column++) {
         crt_dense4(x, p->in.c, p->weights, &output);
-        x += p->window.stride_w * p->in.c;
+        x += p->window.stride.w * p->in.c;
         output.out += p->out.c;
     }
 }

@@ -90,7 +90,7 @@ void crt_depthwise_conv2d_s8_row(const struct crt_depthwise_conv2d_s8 *p, const 
     struct pixel pixel = {
         .view = crt_view(&p->window, in, y, p->in, 1),
         .output = {p->channels, out, p->out.c, p->out_zero, p->min, p->max},
-        .step = p->window.dilation_w * p->in.c, .in_zero = p->in_zero,
+        .step = p->window.dilation.w * p->in.c, .in_zero = p->in_zero,
     };
     for (int32_t x = 0; x < p->out.w; x++) {
         crt_view_move(&pixel.view, &p->window, in, x, p->in, 1);

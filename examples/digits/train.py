@@ -149,7 +149,7 @@ def main() -> None:
     model = with_readable_names(convert(network, train_x))
     inputs = quantised(model, test_x)
     (FOLDER / "digits.tflite").write_bytes(model)
-    np.savez_compressed(FOLDER / "test.npz", image=inputs, labels=test_y)
+    np.savez_compressed(FOLDER / "test.npz", image=inputs[:, np.newaxis], labels=test_y)
     float_classes = np.argmax(network.predict(test_x, verbose=0), axis=1)
     print(f"size: {len(model)} bytes")
     for title, classes in (("float", float_classes), ("int8", int8_classes(model, inputs))):

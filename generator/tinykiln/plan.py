@@ -102,7 +102,7 @@ class Plan:
 def make_plan(graph: Graph, board: Board) -> Plan:
     """Schedules the operators in the order of the graph and places every tensor.
 
-    Raises PlanError where arena or weights cannot fit the board, ModelError where a kernel's sums could overflow.
+    Raises PlanError where arena or weights cannot fit the board.
     """
     steps = _steps(graph)
     roots = _roots(graph)

@@ -16,7 +16,7 @@ struct crt_conv2d_s8 {
 };
 
 /* Any window, any groups.
- * weights: [group][block of 4 output channels][kernel_h][kernel_w][in.c / groups][4], the last
+ * weights: [group][block of 4 output channels][kernel.h][kernel.w][in.c / groups][4], the last
  * block of each group filled up with zero weights. */
 void crt_conv2d_s8(const struct crt_conv2d_s8 *p, const int8_t *in, int8_t *out);
 

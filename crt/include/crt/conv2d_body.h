@@ -13,7 +13,7 @@ struct crt_runs {
 
 static inline struct crt_runs crt_runs(const struct crt_conv2d_s8 *p, int32_t depth, const struct crt_view *view)
 {
-    const int32_t step = p->window.dilation_w * p->in.c;
+    const int32_t step = p->window.dilation.w * p->in.c;
     if (step == depth) {
         return (struct crt_runs){1, view->inside, 0};
     }

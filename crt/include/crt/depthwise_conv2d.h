@@ -17,13 +17,13 @@ struct crt_depthwise_conv2d_s8 {
 };
 
 /* multiplier = 1, any window.
- * weights: [block of 4 channels][kernel_h][kernel_w][4], the last block filled up with zero weights. */
+ * weights: [block of 4 channels][kernel.h][kernel.w][4], the last block filled up with zero weights. */
 void crt_depthwise_conv2d_s8(const struct crt_depthwise_conv2d_s8 *p, const int8_t *in, int8_t *out);
 void crt_depthwise_conv2d_s8_row(const struct crt_depthwise_conv2d_s8 *p, const struct crt_rows *in, int32_t y,
                                  int8_t *out);
 
 /* Any multiplier, any window.
- * weights: [input channel][block of 4 of its output channels][kernel_h][kernel_w][4], the last block
+ * weights: [input channel][block of 4 of its output channels][kernel.h][kernel.w][4], the last block
  * of each input channel filled up with zero weights. */
 void crt_depthwise_conv2d_multiplier_s8(const struct crt_depthwise_conv2d_s8 *p, const int8_t *in, int8_t *out);
 void crt_depthwise_conv2d_multiplier_s8_row(const struct crt_depthwise_conv2d_s8 *p, const struct crt_rows *in,

@@ -17,14 +17,15 @@ struct crt_shape {
     int32_t h, w, c;
 };
 
+struct crt_pair {
+    int32_t h, w;               /* vertical, horizontal */
+};
+
 /* A window that slides over the image. Output row y reads the input rows
- * y * stride_h - pad_top + i * dilation_h, 0 <= i < kernel_h, as far as they exist; columns
+ * y * stride.h - pad.h + i * dilation.h, 0 <= i < kernel.h, as far as they exist; columns
  * likewise. Strides, dilations and kernel sizes are at least 1, pads at least 0. */
 struct crt_window {
-    int32_t kernel_h, kernel_w;
-    int32_t stride_h, stride_w;
-    int32_t dilation_h, dilation_w;
-    int32_t pad_top, pad_left;
+    struct crt_pair kernel, stride, dilation, pad;
 };
 
 /* Where the rows of a tensor lie: row y at base + at[y], or at base + y * pitch (bytes) where

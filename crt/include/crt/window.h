@@ -26,13 +26,13 @@ CRT_OUT_OF_LINE struct crt_taps crt_taps(int32_t start, int32_t dilation, int32_
 /* Output row y. */
 static inline struct crt_taps crt_taps_of_row(const struct crt_window *window, int32_t y, int32_t height)
 {
-    return crt_taps(y * window->stride_h - window->pad_top, window->dilation_h, window->kernel_h, height);
+    return crt_taps(y * window->stride.h - window->pad.h, window->dilation.h, window->kernel.h, height);
 }
 
 /* Output column x. */
 static inline struct crt_taps crt_taps_of_column(const struct crt_window *window, int32_t x, int32_t width)
 {
-    return crt_taps(x * window->stride_w - window->pad_left, window->dilation_w, window->kernel_w, width);
+    return crt_taps(x * window->stride.w - window->pad.w, window->dilation.w, window->kernel.w, width);
 }
 
 /* The rows of one image of a dense tensor. */
@@ -63,8 +63,8 @@ static inline struct crt_view crt_view(const struct crt_window *window, const st
 {
     const struct crt_taps taps = crt_taps_of_row(window, y, in.h);
     return (struct crt_view){
-        .rows = *rows, .y = taps.start, .dilation = window->dilation_h, .first = taps.first, .end = taps.end,
-        .line = window->kernel_w * depth, .lines = window->kernel_h,
+        .rows = *rows, .y = taps.start, .dilation = window->dilation.h, .first = taps.first, .end = taps.end,
+        .line = window->kernel.w * depth, .lines = window->kernel.h,
     };
 }
 
@@ -77,7 +77,7 @@ static inline void crt_view_move(struct crt_view *view, const struct crt_window 
     view->inside = (taps.end - taps.first) * depth;
     view->rows.base = rows->base;
     if (view->inside > 0) {
-        view->rows.base += (taps.start + taps.first * window->dilation_w) * in.c;
+        view->rows.base += (taps.start + taps.first * window->dilation.w) * in.c;
     }
 }
 

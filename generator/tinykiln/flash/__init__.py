@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinykiln.errors import DeviceError
-from tinykiln.flash import qemu
+from tinykiln.flash.qemu import flash as flash_qemu
 from tinykiln.project import Project
 
-METHODS: dict[str, Callable[[Project, str | None], None]] = {"qemu": qemu.flash}
+METHODS: dict[str, Callable[[Project, str | None], None]] = {"qemu": flash_qemu}
 """Name in boards.yaml -> function of the project and the port; "qemu" is that of every emulated board."""
 
 

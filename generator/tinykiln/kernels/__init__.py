@@ -34,5 +34,5 @@ VIEWS = frozenset({"RESHAPE"})
 
 
 def lower(graph: Graph, operator: Operator) -> Kernel:
-    """The kernel call of an operator that is no view. Raises ModelError where a sum could overflow."""
+    """The kernel call of a checked operator that is no view."""
     return KERNELS[operator.kind](graph, operator)

@@ -58,6 +58,8 @@ def depthwise_conv2d(graph: Graph, operator: Operator) -> Kernel:
     x, weights, output = operands(graph, operator)
     name = "depthwise_conv2d_s8" if options.multiplier == 1 else "depthwise_conv2d_multiplier_s8"
     channels = _channels(graph, operator, constant_data(weights).reshape(-1, weights.shape[-1]).T)
+    packed = pack_depthwise(constant_data(weights), options.multiplier)
+    layout = "[4 channels][row][column][4]" if options.multiplier == 1 else "[input channel][4 outputs][row][column][4]"
     return Kernel(
         kind="dwconv",
         function=f"crt_{name}",
@@ -72,7 +74,7 @@ def depthwise_conv2d(graph: Graph, operator: Operator) -> Kernel:
             (("weights", Ref("weights")), ("channels", Ref("channels"))),
         ),
         constants=(
-            Constant("weights", "int8_t", pack_depthwise(constant_data(weights)), "[channel][row][column]"),
+            Constant("weights", "int8_t", packed, layout),
             channels,
         ),
         macs=output.size * weights.size // weights.shape[-1],
@@ -87,9 +89,8 @@ def image_row(x: Tensor, output: Tensor) -> Row:
 
 def window_row(window: Window) -> Row:
     """struct crt_window."""
-    pairs = (("kernel", window.kernel), ("stride", window.stride), ("dilation", window.dilation))
-    fields = [(f"{name}_{end}", pair[i]) for name, pair in pairs for i, end in enumerate("hw")]
-    return (("window", (*fields, ("pad_top", window.pad[0]), ("pad_left", window.pad[1]))),)
+    pairs = {"kernel": window.kernel, "stride": window.stride, "dilation": window.dilation, "pad": window.pad}
+    return (("window", tuple(pairs.items())),)
 
 
 def image_note(x: Tensor, output: Tensor) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tinykiln.errors import ModelError
+import math
+
 from tinykiln.graph import Add, Graph, Operator, Softmax, Tensor
 from tinykiln.kernels.fixed_point import (
     activation_range,
@@ -17,7 +18,7 @@ ADD_LEFT_SHIFT = 20
 """Operands of ADD are scaled up by 2^20 before they are rescaled (reference integer_ops/add.h)."""
 
 BROADCAST_RANK = 4
-"""Dimensions that crt_add_broadcast_s8 walks; neighbours that repeat alike count as one."""
+"""Dimensions that crt_add_broadcast_s8 walks."""
 
 
 def add(graph: Graph, operator: Operator) -> Kernel:
@@ -71,40 +72,15 @@ def _add_rows(operator: Operator, a: Tensor, b: Tensor, output: Tensor) -> tuple
 
 
 def broadcast(a: Tensor, b: Tensor, output: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Dimensions of the output and strides of both operands, for crt_add_broadcast_s8.
-
-    Dimensions of size 1 are left out and neighbours in which both operands are contiguous (or both
-    repeated) become one, so that BROADCAST_RANK dimensions serve most ranks. Raises ModelError otherwise.
-    """
-    rank = len(output.shape)
-    strides = [_strides(tensor, rank) for tensor in (a, b)]
-    merged: list[tuple[int, int, int]] = []
-    for size, *pair in zip(output.shape, *strides, strict=True):
-        if size == 1:
-            continue
-        if merged and all(outer == size * inner for outer, inner in zip(merged[-1][1:], pair, strict=True)):
-            merged[-1] = (merged[-1][0] * size, pair[0], pair[1])
-        else:
-            merged.append((size, pair[0], pair[1]))
-    if len(merged) > BROADCAST_RANK:
-        raise ModelError(
-            f"ADD of shapes {list(a.shape)} and {list(b.shape)} repeats its operands in too many ways",
-            where=f"tensor '{output.name}'",
-            hint=f"at most {BROADCAST_RANK} alternating dimensions can be broadcast",
-        )
-    rows = [(1, 0, 0)] * (BROADCAST_RANK - len(merged)) + merged
-    dims, a_strides, b_strides = zip(*rows, strict=True)
-    return dims, a_strides, b_strides
+    """Dimensions of the output and strides of both operands, for crt_add_broadcast_s8."""
+    dims = (1,) * (BROADCAST_RANK - len(output.shape)) + output.shape
+    return dims, _strides(a), _strides(b)
 
 
-def _strides(tensor: Tensor, rank: int) -> list[int]:
-    """Elements between neighbours of each of `rank` dimensions, 0 where the tensor is repeated."""
-    shape = (1,) * (rank - len(tensor.shape)) + tensor.shape
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step if size > 1 else 0)
-        step *= size
-    return strides[::-1]
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    """Elements between neighbours of each dimension, 0 where the tensor is repeated."""
+    shape = (1,) * (BROADCAST_RANK - len(tensor.shape)) + tensor.shape
+    return tuple(math.prod(shape[i + 1 :]) if size > 1 else 0 for i, size in enumerate(shape))
 
 
 def softmax(graph: Graph, operator: Operator) -> Kernel:

@@ -15,7 +15,7 @@ class Ref:
     constant: str
 
 
-Value: TypeAlias = int | float | tuple[int, ...] | Ref | tuple[tuple[str, int], ...]
+Value: TypeAlias = int | float | tuple[int, ...] | Ref | tuple[tuple[str, tuple[int, int]], ...]
 """What a parameter can be: a number, a list of numbers, a pointer to a constant, a nested struct."""
 
 Row: TypeAlias = tuple[tuple[str, Value], ...]

@@ -8,11 +8,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinykiln.check import MAX_BYTES, OPERATORS
 from tinykiln.errors import ModelError
 from tinykiln.graph import Graph
-from tinykiln.load import tflite
+from tinykiln.load.tflite import load as load_tflite
 from tinykiln.load.tflite_file import IDENTIFIER
+from tinykiln.rules import MAX_BYTES, OPERATORS
 
 C_WORDS = frozenset((
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
@@ -47,7 +47,7 @@ def load(path: Path) -> Graph:
     data = _read(path)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     if data[4:8] == IDENTIFIER:
-        return tflite.load(data, model_name(path.stem), digest, path)
+        return load_tflite(data, model_name(path.stem), digest, path)
     raise ModelError(f"{path.name} is not a model of a known format", where=str(path),
                      hint="give a TensorFlow Lite file (.tflite); its bytes 4 to 7 are TFL3")
 

@@ -8,16 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from tinykiln.check import (
-    OPERATORS,
-    Problem,
-    graph_problems,
-    model_error,
-    operator_problems,
-    problem,
-    shape_faults,
-    supported_kinds,
-)
+from tinykiln.check import Problem, graph_problems, model_error, operator_problems, problem, supported_kinds
 from tinykiln.errors import ModelError
 from tinykiln.graph import (
     ABSENT,
@@ -34,6 +25,7 @@ from tinykiln.graph import (
 from tinykiln.load.flatbuffer import DamagedError
 from tinykiln.load.tflite_file import File, FileOperator, FileTensor, read
 from tinykiln.load.tflite_options import READERS, RefusedError
+from tinykiln.rules import OPERATORS, shape_faults
 
 STORED = {"int8", "uint8", "int32", "float32"}
 """Dtypes whose constants are read; the others cannot be used and are only named in errors."""
