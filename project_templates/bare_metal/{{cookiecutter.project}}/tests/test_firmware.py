@@ -5,6 +5,7 @@ Needs the package tinykiln, the compiler, and QEMU or the board. TINYKILN_PORT n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -37,8 +38,10 @@ def test_every_inference_gives_the_stored_outputs(report: dict[str, Any]) -> Non
 
 
 def test_this_model_on_this_board_was_tested(report: dict[str, Any]) -> None:
-    assert report["board"] == "{{ cookiecutter.board.name }}"
-    assert report["model"]["digest"] == "{{ cookiecutter.model.digest }}"
+    project = json.loads((PROJECT / "project.json").read_text(encoding="utf-8"))
+    model = (PROJECT / project["model"]["file"]).read_bytes()
+    assert report["board"] == project["board"]["name"]
+    assert report["model"]["digest"] == f"sha256:{hashlib.sha256(model).hexdigest()}"
 
 
 def test_the_stack_has_room(report: dict[str, Any]) -> None:
