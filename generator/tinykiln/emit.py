@@ -7,6 +7,7 @@ they hold. The same plan gives the same bytes: no dates, no host paths.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,11 +21,14 @@ from tinykiln import __version__
 from tinykiln.boards import Board
 from tinykiln.data import data_path
 from tinykiln.graph import Tensor, plain_name
-from tinykiln.kernels import Constant, Ref, Value
+from tinykiln.kernels import Constant, Ref, Row, Value
 from tinykiln.plan import Plan, Port, Step
 
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "float32": "float"}
-NUMBERS_PER_LINE = 20
+NUMBERS_PER_LINE = {1: 16, 4: 8, 8: 4}
+"""By bytes of a number; no line gets longer than 110 columns."""
+
+PARAMETER_COLUMNS = 88
 INT32_MIN = -(2**31)
 
 
@@ -78,8 +82,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"c": c_value, "thousands": lambda n: f"{n:,}".replace(",", " ")}
+    environment.filters |= {"c": c_value, "parameter_line": parameter_line, "thousands": _thousands}
     return environment
+
+
+def _thousands(n: int) -> str:
+    return f"{n:,}".replace(",", " ")
 
 
 def c_value(value: Value, step: str = "") -> str:
@@ -92,6 +100,14 @@ def c_value(value: Value, step: str = "") -> str:
         return "INT32_MIN" if value == INT32_MIN else str(value)
     fields = (f".{v[0]} = {c_value(v[1])}" if isinstance(v, tuple) else c_value(v) for v in value)
     return "{" + ", ".join(fields) + "}"
+
+
+def parameter_line(row: Row, step: str) -> str:
+    """Parameters as designated initialisers; what is too long for a line goes on below the first value."""
+    text = ", ".join(f".{field} = {c_value(value, step)}" for field, value in row) + ","
+    indent = " " * (text.find("{") + 1)
+    lines = textwrap.wrap(text.replace(" = ", "\xa0=\xa0"), PARAMETER_COLUMNS, subsequent_indent=indent)
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def _values(plan: Plan, model_file: str) -> dict[str, Any]:
@@ -110,9 +126,7 @@ def _values(plan: Plan, model_file: str) -> dict[str, Any]:
         "lower_bound": plan.placement.lower_bound,
         "macs": plan.macs,
         "headers": sorted({step.kernel.header for step in plan.steps}),
-        "items": items,
-        "widths": {key: max(len(item[key]) for item in items) for key in ("macro", "address")}
-        | {"port": max(len(port.name) for port in (*plan.inputs, *plan.outputs))},
+        "items": _aligned(items, macro="<", address="<", size=">", made="<", needed="<"),
         "steps": [_step_values(plan, step, names) for step in plan.steps],
         "inputs": [_port_values(plan, port, names, is_output=False) for port in plan.inputs],
         "outputs": [_port_values(plan, port, names, is_output=True) for port in plan.outputs],
@@ -127,13 +141,23 @@ def _item_names(plan: Plan) -> list[str]:
     return [f"t_{names[i]}" for i in range(len(plan.items))]
 
 
-def _item_values(plan: Plan, i: int, macro: str) -> dict[str, Any]:
+def _item_values(plan: Plan, i: int, macro: str) -> dict[str, str]:
     made, needed = plan.users(i)
+    address = f"(arena + {plan.placement.offsets[i]:>{len(str(plan.arena_bytes))}})"
     dtype = next(plan.graph.tensors[t].dtype for t, item in plan.item_of.items() if item == i)
-    address = f"(arena + {plan.placement.offsets[i]})"
-    if dtype != "int8":
-        address = f"(({C_TYPES[dtype]} *)(void *){address})"
-    return {"macro": macro, "address": address, "size": plan.items[i].size, "made": made, "needed": needed}
+    return {
+        "macro": macro,
+        "address": address if dtype == "int8" else f"(({C_TYPES[dtype]} *)(void *){address})",
+        "size": _thousands(plan.items[i].size),
+        "made": made,
+        "needed": needed,
+    }
+
+
+def _aligned(rows: list[dict[str, str]], **columns: str) -> list[dict[str, str]]:
+    """The rows with every named column padded to one width, "<" to the left or ">" to the right."""
+    widths = {key: max(len(row[key]) for row in rows) for key in columns}
+    return [row | {key: f"{row[key]:{way}{widths[key]}}" for key, way in columns.items()} for row in rows]
 
 
 def _step_values(plan: Plan, step: Step, names: list[str]) -> dict[str, Any]:
@@ -171,6 +195,7 @@ def _port_values(plan: Plan, port: Port, names: list[str], *, is_output: bool) -
         "shape": tensor.shape,
         "scale": float(scale),
         "zero": zero,
+        "zero_macro": f"({zero})" if zero < 0 else str(zero),
         "comment": _tensor_comment(tensor),
     }
 
@@ -183,10 +208,10 @@ def quantization_of(tensor: Tensor) -> tuple[float, int]:
 
 
 def _tensor_comment(tensor: Tensor) -> str:
-    """The API's contract for one tensor: int8[1][8][8]   real = 0.5 * (q + 128)."""
+    """The API's contract for one tensor: int8[1][8][8], real = 0.5 * (q + 128)."""
     shape = "".join(f"[{n}]" for n in tensor.shape)
     scale, zero = quantization_of(tensor)
-    real = f"   real = {np.float32(scale)!s} * (q {'-' if zero > 0 else '+'} {abs(zero)})" if scale else ""
+    real = f", real = {np.float32(scale)!s} * (q {'-' if zero > 0 else '+'} {abs(zero)})" if scale else ""
     return f"{tensor.dtype}{shape}{real}"
 
 
@@ -210,8 +235,9 @@ def _array_lines(constant: Constant) -> Iterator[str]:
             yield f"    {c_value(tuple(row))},"
         return
     texts = _element_texts(constant)
-    for start in range(0, len(texts), NUMBERS_PER_LINE):
-        yield f"    {', '.join(texts[start : start + NUMBERS_PER_LINE])},"
+    length = NUMBERS_PER_LINE[constant.data.itemsize]
+    for start in range(0, len(texts), length):
+        yield f"    {', '.join(texts[start : start + length])},"
 
 
 def _element_texts(constant: Constant) -> list[str]:
