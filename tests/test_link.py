@@ -260,6 +260,21 @@ def test_the_device_ignores_text_damage_and_answers(pipe: Pipe) -> None:
     assert ask(pipe, Request.HELLO)[0] == Status.OK
 
 
+def test_the_device_ignores_frames_that_are_almost_right(pipe: Pipe) -> None:
+    hello = encode(Frame(1, 0, 1, NONCE, b""))
+    wrong_end = bytearray(hello)
+    at = 1
+    while at + hello[at] < len(hello) - 1:
+        at += hello[at]
+    wrong_end[at] += 1
+    pipe.write(bytes(wrong_end))
+    pipe.write(b"\0" + b"\xff" * 65536 + hello[1:])
+    long = (Frame(1, 0, sequence, NONCE, bytes(BODY_MAX + 1)) for sequence in range(1 << 16))
+    pipe.write(next(wire for frame in long if (wire := encode(frame))[-2] == 1))
+    assert pipe.read(300) == b""
+    assert ask(pipe, Request.HELLO)[0] == Status.OK
+
+
 def test_events_are_kept() -> None:
     class Answers:
         def __init__(self) -> None:

@@ -440,7 +440,7 @@ def emulated_device(path: Path, monkeypatch: pytest.MonkeyPatch, **options: obje
     """An emulated board whose QEMU is the host's device, and the file with its process number."""
     board, pid = emulated(path), path / "pid"
     (path / "build/flashed.elf").write_bytes(b"")
-    fake_qemu(path, monkeypatch, SERVE.format(pid=str(pid), device=command(**options)))
+    fake_qemu(path, monkeypatch, SERVE.format(pid=str(pid), device=command(stay=1, **options)))
     return board, pid
 
 

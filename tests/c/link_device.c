@@ -5,6 +5,7 @@
  *   crash, restart, slow          the number of the run that ends in a fault report, a reset of the device,
  *                                 or takes a second longer; counted over the device's life, from 1
  *   flood                         1: sends bytes without end and listens to nothing
+ *   stay                          1: does not end with its input
  *   text                          1: prints a line before each run
  *   clobber                       1: each run is followed by a stray write into an output
  *   faults, seed                  damage per million bytes in each direction: a byte is dropped, doubled or
@@ -19,7 +20,7 @@
 #include "crt/link.h"
 #include "tiny_model.h"
 
-static unsigned long size = 600, crash, restart, slow, flood, text, clobber, faults, seed = 1;
+static unsigned long size = 600, crash, restart, slow, flood, stay, text, clobber, faults, seed = 1;
 static const char *digest, *board = "test_board", *build = "build-id-of-the-test";
 static struct crt_link link_;
 static struct crt_model model;
@@ -132,7 +133,8 @@ static bool set(const char *argument)
         const char **string;
     } options[] = {
         {"size", &size, NULL}, {"crash", &crash, NULL}, {"restart", &restart, NULL}, {"slow", &slow, NULL},
-        {"flood", &flood, NULL}, {"text", &text, NULL}, {"clobber", &clobber, NULL}, {"faults", &faults, NULL},
+        {"flood", &flood, NULL}, {"stay", &stay, NULL},
+        {"text", &text, NULL}, {"clobber", &clobber, NULL}, {"faults", &faults, NULL},
         {"seed", &seed, NULL}, {"digest", NULL, &digest}, {"board", NULL, &board}, {"build", NULL, &build},
     };
     const size_t length = strcspn(argument, "=");
@@ -190,5 +192,8 @@ int main(int argc, char **argv)
     }
     start();
     serve();
+    while (stay) {
+        pause();
+    }
     return 0;
 }
