@@ -9,20 +9,31 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import yaml
 
 from tinykiln.data import data_path
 from tinykiln.errors import BoardError
+from tinykiln.fields import (
+    Json,
+    Place,
+    address,
+    choice,
+    fields_of,
+    integer,
+    list_of,
+    mapping,
+    pattern,
+    size_in_bytes,
+    text,
+)
 
 CounterUnit: TypeAlias = Literal["instructions", "cycles"]
 CounterSource: TypeAlias = Literal["systick", "dwt"]
-Json: TypeAlias = dict[str, object]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,29 +144,8 @@ BAUD_TOLERANCE = 0.02
 """Largest error of the baud rate: two ends that are each off by 2 % still read a byte's last bit right."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SIZE = re.compile(r"([0-9]{1,10})([KM]?)")
-_UNITS = {"": 1, "K": 1024, "M": 1024 * 1024}
-_HEX = re.compile(r"0x[0-9a-fA-F]{1,8}")
 _PIN = re.compile(r"P[A-K]([0-9]|1[0-5])")
 _USB = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
-
-
-class _Place(NamedTuple):
-    """Where in a board file something stands, for messages."""
-
-    file: str
-    board: str
-    field: str = ""
-
-    def at(self, field: str) -> _Place:
-        return self._replace(field=f"{self.field}.{field}" if self.field else field)
-
-    def error(self, what: str, hint: str = "") -> BoardError:
-        where = ", ".join([self.file, f"board {self.board}"] + ([f"field {self.field}"] if self.field else []))
-        return BoardError(what, where=where, hint=hint or "boards.yaml of TinyKiln describes the fields")
-
-    def wrong(self, expected: str, got: object) -> BoardError:
-        return self.error(f"expected {expected}, got {got!r}")
 
 
 # ---- Reading ----
@@ -170,7 +160,7 @@ def read_boards(extra: Path | None = None) -> dict[str, Board]:
     boards = _read_file(path, "boards.yaml")
     for name, board in (_read_file(extra, str(extra)) if extra else {}).items():
         if name in boards:
-            raise _Place(str(extra), name).error("TinyKiln has a board of this name", "give it another name")
+            raise Place(str(extra), name).error("TinyKiln has a board of this name", "give it another name")
         boards[name] = board
     return boards
 
@@ -220,21 +210,21 @@ def board_from_json(entry: object, file: str = "project.json") -> Board:
     name = entry.get("name") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(name, str):
         raise BoardError("expected a board with a name", where=file, hint="generate the project again")
-    return _board(_Place(file, name), {key: value for key, value in entry.items() if key != "name"})
+    return _board(Place(file, name), {key: value for key, value in entry.items() if key != "name"})
 
 
 def _read_file(path: Path, shown: str) -> dict[str, Board]:
     try:
-        text = path.read_text(encoding="utf-8")
-        _refuse_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), shown)
-        entries = yaml.safe_load(text)
+        document = path.read_text(encoding="utf-8")
+        _refuse_duplicates(yaml.compose(document, Loader=yaml.SafeLoader), shown)
+        entries = yaml.safe_load(document)
     except (OSError, UnicodeDecodeError) as error:
         raise BoardError(f"cannot read the board file: {error}", where=shown, hint="check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BoardError(f"not a YAML file: {error}", where=shown, hint="check the lines it names") from error
     if not isinstance(entries, dict):
         raise BoardError("expected boards by name", where=shown, hint="boards.yaml of TinyKiln shows the form")
-    return {str(name): _board(_Place(shown, str(name)), entry) for name, entry in entries.items()}
+    return {str(name): _board(Place(shown, str(name)), entry) for name, entry in entries.items()}
 
 
 def _refuse_duplicates(node: yaml.Node | None, file: str) -> None:
@@ -260,30 +250,30 @@ def _refuse_duplicates(node: yaml.Node | None, file: str) -> None:
 # ---- One board ----
 
 
-def _board(place: _Place, entry: object) -> Board:
+def _board(place: Place, entry: object) -> Board:
     if not _NAME.fullmatch(place.board):
         raise place.error("a board's name has small letters, digits and _, a letter first")
-    fields = _fields(
+    fields = fields_of(
         place, entry, ("title", "cpu", "fpu", "isa", "memory", "console", "counter"), ("emulator", "flash", "usb")
     )
-    cpu = _choice(place.at("cpu"), fields["cpu"], tuple(CPUS))
+    cpu = choice(place.at("cpu"), fields["cpu"], tuple(CPUS))
     emulator = fields.get("emulator")
     return Board(
         name=place.board,
-        title=_text(place.at("title"), fields["title"]),
+        title=text(place.at("title"), fields["title"]),
         cpu=cpu,
-        fpu=_choice(place.at("fpu"), fields["fpu"], CPUS[cpu].fpus, f" for a {cpu}"),
-        isa=_list(place.at("isa"), fields["isa"], lambda at, v: _choice(at, v, CPUS[cpu].isas, f" for a {cpu}")),
+        fpu=choice(place.at("fpu"), fields["fpu"], CPUS[cpu].fpus, f" for a {cpu}"),
+        isa=list_of(place.at("isa"), fields["isa"], lambda at, v: choice(at, v, CPUS[cpu].isas, f" for a {cpu}")),
         memory=_memory(place.at("memory"), fields["memory"]),
         console=_console(place.at("console"), fields["console"]),
         counter=_counter(place.at("counter"), fields["counter"], emulated=emulator is not None),
         emulator=None if emulator is None else _emulator(place.at("emulator"), emulator),
-        flash_methods=_list(place.at("flash"), fields.get("flash", []), lambda at, v: _choice(at, v, FLASH_METHODS)),
-        usb=_list(place.at("usb"), fields.get("usb", []), _usb),
+        flash_methods=list_of(place.at("flash"), fields.get("flash", []), lambda at, v: choice(at, v, FLASH_METHODS)),
+        usb=list_of(place.at("usb"), fields.get("usb", []), _usb),
     )
 
 
-def _memory(place: _Place, value: object) -> tuple[Region, ...]:
+def _memory(place: Place, value: object) -> tuple[Region, ...]:
     if not isinstance(value, dict):
         raise place.wrong("memory regions by name", value)
     regions = tuple(_region(place.at(str(name)), str(name), entry) for name, entry in value.items())
@@ -296,38 +286,39 @@ def _memory(place: _Place, value: object) -> tuple[Region, ...]:
     return regions
 
 
-def _region(place: _Place, name: str, value: object) -> Region:
+def _region(place: Place, name: str, value: object) -> Region:
     if not _NAME.fullmatch(name):
         raise place.error("a region's name has small letters, digits and _, a letter first")
-    fields = _fields(place, value, ("origin", "size"))
-    region = Region(name, _address(place.at("origin"), fields["origin"]), _size(place.at("size"), fields["size"]))
+    fields = fields_of(place, value, ("origin", "size"))
+    origin, size = address(place.at("origin"), fields["origin"]), size_in_bytes(place.at("size"), fields["size"])
+    region = Region(name, origin, size)
     if region.origin + region.size > 1 << 32:
         raise place.error(f"the region ends at {region.origin + region.size:#x}, above the 32-bit address space")
     return region
 
 
-def _console(place: _Place, value: object) -> Console:
-    driver_name = _choice(place.at("driver"), _mapping(place, value).get("driver"), tuple(DRIVERS))
+def _console(place: Place, value: object) -> Console:
+    driver_name = choice(place.at("driver"), mapping(place, value).get("driver"), tuple(DRIVERS))
     driver = DRIVERS[driver_name]
-    fields = _fields(
+    fields = fields_of(
         place, value, ("driver", "base", "clock_hz", "baud") + (("tx", "rx", "function") if driver.pins else ())
     )
     console = Console(
         driver_name,
-        _address(place.at("base"), fields["base"]),
-        _integer(place.at("clock_hz"), fields["clock_hz"], 1, 10**9),
-        _integer(place.at("baud"), fields["baud"], 1, 10**8),
+        address(place.at("base"), fields["base"]),
+        integer(place.at("clock_hz"), fields["clock_hz"], 1, 10**9),
+        integer(place.at("baud"), fields["baud"], 1, 10**8),
     )
     if driver.bases and console.base not in driver.bases:
         raise place.at("base").wrong(f"one of {', '.join(map(hex, driver.bases))}", hex(console.base))
     _check_baud(place.at("baud"), console, driver)
     if not driver.pins:
         return console
-    tx, rx = (_pattern(place.at(pin), fields[pin], _PIN, "a pin such as PA2") for pin in ("tx", "rx"))
-    return replace(console, tx=tx, rx=rx, function=_integer(place.at("function"), fields["function"], 0, 15))
+    tx, rx = (pattern(place.at(pin), fields[pin], _PIN, "a pin such as PA2") for pin in ("tx", "rx"))
+    return replace(console, tx=tx, rx=rx, function=integer(place.at("function"), fields["function"], 0, 15))
 
 
-def _check_baud(place: _Place, console: Console, driver: Driver) -> None:
+def _check_baud(place: Place, console: Console, driver: Driver) -> None:
     divider = min(max(round(console.clock_hz / console.baud), driver.min_divider), driver.max_divider)
     nearest = console.clock_hz / divider
     if abs(nearest / console.baud - 1) > BAUD_TOLERANCE:
@@ -337,93 +328,24 @@ def _check_baud(place: _Place, console: Console, driver: Driver) -> None:
         )
 
 
-def _counter(place: _Place, value: object, *, emulated: bool) -> Counter:
-    fields = _fields(place, value, ("source", "unit", "hz"))
-    source = cast(CounterSource, _choice(place.at("source"), fields["source"], SOURCES))
-    unit = cast(CounterUnit, _choice(place.at("unit"), fields["unit"], UNITS))
+def _counter(place: Place, value: object, *, emulated: bool) -> Counter:
+    fields = fields_of(place, value, ("source", "unit", "hz"))
+    source = cast(CounterSource, choice(place.at("source"), fields["source"], SOURCES))
+    unit = cast(CounterUnit, choice(place.at("unit"), fields["unit"], UNITS))
     if (unit == "instructions") != emulated:
         raise place.at("unit").error("instructions are counted in the emulator, and nothing else is counted there")
     if emulated and source != "systick":
         raise place.at("source").error(f"the emulator has no {source}; use systick")
-    hz = _integer(place.at("hz"), fields["hz"], 1, 10**9)
+    hz = integer(place.at("hz"), fields["hz"], 1, 10**9)
     return Counter(source, unit, hz, 1e9 / hz if unit == "instructions" else 1.0)
 
 
-def _emulator(place: _Place, value: object) -> Emulator:
-    fields = _fields(place, value, ("machine",), ("args",))
+def _emulator(place: Place, value: object) -> Emulator:
+    fields = fields_of(place, value, ("machine",), ("args",))
     return Emulator(
-        _text(place.at("machine"), fields["machine"]), _list(place.at("args"), fields.get("args", []), _text)
+        text(place.at("machine"), fields["machine"]), list_of(place.at("args"), fields.get("args", []), text)
     )
 
 
-# ---- One field ----
-
-
-def _mapping(place: _Place, value: object) -> Json:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise place.wrong("fields by name", value)
-    return value
-
-
-def _fields(place: _Place, value: object, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Json:
-    fields = _mapping(place, value)
-    known = required + optional
-    for name in fields:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            raise place.at(name).error(f"unknown field{guess}", f"fields here: {', '.join(known)}")
-    for name in required:
-        if name not in fields:
-            raise place.at(name).error("the field is missing")
-    return fields
-
-
-def _text(place: _Place, value: object) -> str:
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise place.wrong("a text of one line", value)
-    return value
-
-
-def _choice(place: _Place, value: object, known: tuple[str, ...], suffix: str = "") -> str:
-    if not isinstance(value, str) or value not in known:
-        raise place.wrong((f"one of {', '.join(known)}" if known else "nothing") + suffix, value)
-    return value
-
-
-def _pattern(place: _Place, value: object, pattern: re.Pattern[str], expected: str) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise place.wrong(expected, value)
-    return value
-
-
-def _usb(place: _Place, value: object) -> str:
-    return _pattern(place, value, _USB, 'a text such as "0483:374b", small hexadecimal digits')
-
-
-def _integer(place: _Place, value: object, low: int, high: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise place.wrong(f"a whole number from {low} to {high}", value)
-    return value
-
-
-def _address(place: _Place, value: object) -> int:
-    if isinstance(value, str) and _HEX.fullmatch(value):
-        return int(value, 16)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
-        raise place.wrong("a 32-bit address such as 0x20000000", value)
-    return value
-
-
-def _size(place: _Place, value: object) -> int:
-    match = _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
-    size = int(match[1]) * _UNITS[match[2]] if match else 0
-    if size == 0:
-        raise place.wrong("bytes, or a text such as 128K or 4M", value)
-    return size
-
-
-def _list(place: _Place, value: object, item: Callable[[_Place, object], T]) -> tuple[T, ...]:
-    if not isinstance(value, list):
-        raise place.wrong("a list", value)
-    return tuple(item(place.at(str(index)), element) for index, element in enumerate(value))
+def _usb(place: Place, value: object) -> str:
+    return pattern(place, value, _USB, 'a text such as "0483:374b", small hexadecimal digits')
