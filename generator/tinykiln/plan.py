@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tinykiln.boards import Board
-from tinykiln.errors import PlanError
+from tinykiln.errors import ModelError, PlanError
 from tinykiln.graph import Graph, plain_name
 from tinykiln.kernels import VIEWS, Kernel, lower
 from tinykiln.memory import Item, Placement, place
@@ -102,14 +102,18 @@ class Plan:
 def make_plan(graph: Graph, board: Board) -> Plan:
     """Schedules the operators in the order of the graph and places every tensor.
 
-    Raises PlanError where arena or weights cannot fit the board.
+    Raises PlanError where arena or weights cannot fit the board, ModelError where all operators are views.
     """
     steps = _steps(graph)
+    if not steps:
+        kinds = ", ".join(sorted(VIEWS))
+        raise ModelError(f"model '{graph.name}' computes nothing", hint=f"it needs an operator other than {kinds}")
     roots = _roots(graph)
     items = _items(graph, steps, roots)
     index = {root: i for i, root in enumerate(items)}
-    inputs = _ports(graph, graph.inputs, "input", {step.name for step in steps})
-    taken = {step.name for step in steps} | {port.name.lower() for port in inputs}
+    taken = {step.name for step in steps} | _names_behind(graph.name, steps)
+    inputs = _ports(graph, graph.inputs, "input", taken)
+    taken |= {port.name.lower() for port in inputs}
     plan = Plan(
         graph=graph,
         board=board,
@@ -168,6 +172,12 @@ def _ports(graph: Graph, tensors: tuple[int, ...], direction: str, taken: set[st
     if not usable or len(folded) < len(names) or folded & (taken | RESERVED_NAMES):
         names = [f"{direction}_{i}" for i in range(len(tensors))]
     return tuple(Port(name, tensor) for name, tensor in zip(names, tensors, strict=True))
+
+
+def _names_behind(model: str, steps: tuple[Step, ...]) -> set[str]:
+    """Names of ports whose accessor, <model>_<name>, would be a constant of a step."""
+    constants = (f"{step.name}_{constant.suffix}" for step in steps for constant in step.kernel.constants)
+    return {name.removeprefix(f"{model}_") for name in constants if name.startswith(f"{model}_")}
 
 
 def _check_fit(plan: Plan) -> None:

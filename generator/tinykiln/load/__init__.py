@@ -18,7 +18,7 @@ C_WORDS = frozenset((
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
     "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof",
     "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "bool", "true",
-    "false", "main", "crt", "model",
+    "false", "main", "crt", "model", "t", "board", "config", "counter", "cortex_m", "host", "stack", "uart",
     "assert", "complex", "ctype", "errno", "fenv", "inttypes", "iso646", "limits", "locale", "math", "setjmp",
     "signal", "stdalign", "stdarg", "stdatomic", "stdbool", "stddef", "stdint", "stdio", "stdlib", "stdnoreturn",
     "string", "tgmath", "threads", "time", "uchar", "wchar", "wctype",
@@ -63,7 +63,7 @@ def model_name(stem: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:MAX_NAME].rstrip("_")
     if not name:
         return "model_0"
-    return f"m_{name}" if name[0].isdigit() or name in C_WORDS else name
+    return f"m_{name}" if name[0].isdigit() or name in C_WORDS or name.startswith(("crt_", "t_")) else name
 
 
 def _read(path: Path) -> bytes:
