@@ -81,13 +81,15 @@ def start(project: Project) -> Machine:
 def _command(emulator: Emulator, image: Path, fd: int) -> list[str]:
     """The command line: one instruction takes 1 ns of virtual time, so that runs are repeatable.
 
+    A mux buffers received bytes, which about doubles the speed of the link; 256 as its escape character never occurs.
+
     start_new_session keeps Ctrl-C from QEMU, so setpriv (util-linux), where there is one, sees to it that
     QEMU ends even when this process is killed.
     """
     guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     return [
         *guard,
-        *(PROGRAM, "-machine", emulator.machine, "-icount", "shift=0", "-display", "none", "-monitor", "none"),
-        *("-chardev", f"socket,id=link,fd={fd},server=on,wait=on,nodelay=on", "-serial", "chardev:link"),
+        *(PROGRAM, "-machine", emulator.machine, "-icount", "shift=0", "-echr", "256", "-display", "none", "-monitor", "none"),
+        *("-chardev", f"socket,id=link,fd={fd},server=on,wait=on,nodelay=on,mux=on", "-serial", "chardev:link"),
         *("-kernel", str(image), *emulator.args),
     ]
