@@ -89,7 +89,8 @@ def _command(emulator: Emulator, image: Path, fd: int) -> list[str]:
     guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     return [
         *guard,
-        *(PROGRAM, "-machine", emulator.machine, "-icount", "shift=0", "-echr", "256", "-display", "none", "-monitor", "none"),
+        *(PROGRAM, "-machine", emulator.machine, "-icount", "shift=0"),
+        *("-display", "none", "-monitor", "none", "-echr", "256"),
         *("-chardev", f"socket,id=link,fd={fd},server=on,wait=on,nodelay=on,mux=on", "-serial", "chardev:link"),
         *("-kernel", str(image), *emulator.args),
     ]
