@@ -1,7 +1,8 @@
 """How deep the stack can get: a bound from the machine code of the image.
 
-Every function's frame is what its instructions push; calls are its branches to other functions;
-an indirect call may reach every function whose address stands anywhere in the image. Exceptions add
+Every function's frame is what its instructions push; calls are its branches to other functions and
+its branches with link to itself; an indirect call may reach every function whose address stands
+anywhere in the image outside of the vector table. Exceptions add
 their frame and their handlers once on top (all have the same priority). Sums are upper bounds: a
 function that pushes on two paths counts both.
 """
@@ -18,30 +19,44 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
+from tinykiln.errors import BuildError, ToolError
+
 EXCEPTION_FRAME = 32 + 72 + 4
 """Bytes that an Armv7-M exception stacks: registers, floating-point registers, alignment (DDI 0403, B1.5.6)."""
 
 ENTRY, VECTORS = "Reset_Handler", "vectors"
 """Symbols of the template's board/startup.c."""
 
+CALL = re.compile(r"bl(eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?(\.w)?")
+"""Branches with link; the condition is that of an IT block. "blt" and "ble" are plain branches."""
+
 SHF_ALLOC, R_ARM_ABS32, R_ARM_THM_MOVW_ABS_NC = 2, 2, 47
 
 
 @dataclass(slots=True)
 class Function:
-    """Bytes that a function pushes, the addresses it branches to, and whether it calls through a register."""
+    """Bytes that a function pushes, the addresses it branches to, whether it calls through a register.
+
+    `unbounded` is set where it calls itself or takes a computed number of bytes from the stack.
+    """
 
     address: int
     frame: int = 0
     calls: set[int] = field(default_factory=set)
     indirect: bool = False
+    unbounded: bool = False
 
 
 def stack_bound(elf: Path, objdump: str) -> int | None:
-    """The most bytes of stack that the image in `elf` can use, or None where calls are recursive."""
-    listing = subprocess.run([objdump, "-d", str(elf)], capture_output=True, text=True, check=True).stdout
-    functions = parse_listing(listing)
+    """The most bytes of stack that the image in `elf` can use.
+
+    None where that cannot be known: calls are recursive, a frame's size is computed, or the start-up code is not
+    the template's. Raises ToolError where `objdump` is not installed, BuildError where it cannot read the image.
+    """
+    functions = parse_listing(_disassemble(elf, objdump))
     entry, vectors = _symbol(elf, ENTRY), _symbol(elf, VECTORS)
+    if entry is None or vectors is None:
+        return None
     stored = [(place, target) for place, target in _stored_addresses(elf) if target in functions]
     handlers = {target for place, target in stored if place in vectors} - {entry.start}
     pointers = {target for place, target in stored if place not in vectors}
@@ -52,6 +67,17 @@ def stack_bound(elf: Path, objdump: str) -> int | None:
     except RecursionError:
         return None
     return thread + EXCEPTION_FRAME + handler
+
+
+def _disassemble(elf: Path, objdump: str) -> str:
+    try:
+        done = subprocess.run([objdump, "-d", str(elf)], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        hint = "on Debian and Ubuntu: apt install binutils-arm-none-eabi"
+        raise ToolError(f"{objdump} is not installed", hint=hint) from error
+    if done.returncode:
+        raise BuildError(f"{objdump} cannot read the image: {done.stderr.strip()}", where=str(elf), hint="build again")
+    return done.stdout
 
 
 def parse_listing(listing: str) -> dict[int, Function]:
@@ -72,12 +98,23 @@ def _add_instruction(function: Function, text: str) -> None:
         function.frame += _register_bytes(operands)
     elif opcode.startswith("sub") and (size := re.match(r"sp, (?:sp, )?#(\d+)", operands)):
         function.frame += int(size[1])
+    elif opcode.startswith(("add", "sub")) and re.match(r"sp, (sp, )?(?!sp,)[^#]", operands):
+        function.unbounded = True
     elif stored := re.search(r"\[sp, #-(\d+)\]!", operands):
         function.frame += int(stored[1])
-    elif opcode.startswith("blx") or (opcode.startswith("bx") and not operands.startswith("lr")):
+    elif _is_indirect(opcode, operands):
         function.indirect = True
-    elif opcode.startswith("b") and (target := re.match(r"([0-9a-f]+) <", operands)):
-        function.calls.add(int(target[1], 16))
+    elif opcode.startswith("b") and (branch := re.match(r"([0-9a-f]+) <", operands)):
+        target = int(branch[1], 16)
+        function.calls.add(target)
+        function.unbounded |= target == function.address and CALL.fullmatch(opcode) is not None
+
+
+def _is_indirect(opcode: str, operands: str) -> bool:
+    """Whether it goes where a register or a word of memory says, and is no return."""
+    if opcode.startswith("ldr"):
+        return operands.startswith("pc, [") and not operands.startswith("pc, [sp")
+    return opcode.startswith("blx") or (opcode.startswith("bx") and not operands.startswith("lr"))
 
 
 def _register_bytes(operands: str) -> int:
@@ -97,13 +134,13 @@ def _depth(
     depths: dict[int, int],
     path: tuple[int, ...],
 ) -> int:
-    """Bytes from the entry of a function down. Raises RecursionError where it can call itself."""
-    if address in path:
-        raise RecursionError
+    """Bytes from the entry of a function down. Raises RecursionError where there is no bound."""
     if address not in functions:
         return 0  # a branch inside the caller
+    function = functions[address]
+    if address in path or function.unbounded:
+        raise RecursionError
     if address not in depths:
-        function = functions[address]
         callees = (function.calls | (pointers if function.indirect else set())) - {address}
         below = (_depth(callee, functions, pointers, depths, (*path, address)) for callee in callees)
         depths[address] = function.frame + max(below, default=0)
@@ -132,11 +169,13 @@ def _stored_addresses(elf: Path) -> list[tuple[int, int]]:
     return found
 
 
-def _symbol(elf: Path, name: str) -> range:
-    """The addresses of a function or object."""
+def _symbol(elf: Path, name: str) -> range | None:
+    """The addresses of a function or object, if there is one of that name."""
     with elf.open("rb") as file:
         table = ELFFile(file).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
-        symbol = (table.get_symbol_by_name(name) or [])[0]
-        start = symbol["st_value"] & ~1
-        return range(start, start + symbol["st_size"])
+        symbols = table.get_symbol_by_name(name)
+        if not symbols:
+            return None
+        start = symbols[0]["st_value"] & ~1
+        return range(start, start + symbols[0]["st_size"])
