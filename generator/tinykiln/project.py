@@ -7,12 +7,16 @@ every other file comes from the template once and is the user's from then on.
 from __future__ import annotations
 
 import json
-import shutil
+import math
+import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar, cast, get_args
+
+import numpy as np
 
 from tinykiln import __version__
 from tinykiln.boards import Board, board_from_json, board_to_json
@@ -22,7 +26,14 @@ from tinykiln.errors import ProjectError
 from tinykiln.graph import DType, Graph
 from tinykiln.plan import Plan
 
+T = TypeVar("T")
 SCHEMA = 1
+LARGEST = 2**62
+"""No number in project.json is larger: what is, is damage."""
+
+JSON_NAMES: dict[type, str] = {
+    str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "fields by name"
+}
 GENERATED = ("model", "crt", "tests/golden.npz", "project.json")
 """What a regeneration replaces; project.json last, so that a project is never newer than its files."""
 
@@ -84,41 +95,55 @@ def write_project(sources: Sources, template: str, to: Path, extra: Mapping[str,
     of the template added. Raises ProjectError.
     """
     project = _describe(sources.plan, template, to, next(path for path in extra if path.startswith("model/")))
-    _check_target(project)
+    files = {path: text.encode() for path, text in sources.files.items()} | dict(extra)
+    files["project.json"] = (json.dumps(_to_json(project), indent=2) + "\n").encode()
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as scratch:
-            tree = _render_template(project, Path(scratch))
-            files = {path: text.encode() for path, text in sources.files.items()} | dict(extra)
-            files["project.json"] = (json.dumps(_to_json(project), indent=2) + "\n").encode()
-            for path, data in files.items():
-                (tree / path).parent.mkdir(parents=True, exist_ok=True)
-                (tree / path).write_bytes(data)
-            _move_into_place(tree, to, Path(scratch))
+        _check_target(project)
+        # The tree is made beside its place, on the same file system, and then renamed.
+        place = Path(os.path.realpath(to))
+        base = next(folder for folder in (place, *place.parents) if folder.exists())
+        with tempfile.TemporaryDirectory(prefix=".tinykiln.", dir=base, ignore_cleanup_errors=True) as scratch:
+            new = Path(scratch, "new")
+            _write_tree(project, files, new / place.relative_to(base), Path(scratch, "rendered"))
+            _move_into_place(new, base, place.relative_to(base), Path(scratch, "old"))
     except OSError as error:
         raise ProjectError(
-            f"cannot write the project: {error.strerror or error}",
-            where=str(error.filename or to),
+            f"cannot write the project: {_reason(error)}",
+            where=str(to),
             hint="nothing was changed; free some space or choose another folder",
         ) from error
     return project
 
 
+def _reason(error: OSError) -> str:
+    # cookiecutter raises an OSError of its own from the system's.
+    cause = error.__cause__
+    return error.strerror or (cause.strerror if isinstance(cause, OSError) else None) or str(error)
+
+
 def read_project(path: Path) -> Project:
-    """The project in the folder `path`. Raises ProjectError where project.json is missing or damaged."""
+    """The project in the folder `path`. Raises ProjectError, BoardError where project.json is missing or damaged."""
     file = path / "project.json"
     try:
-        return _from_json(json.loads(file.read_text()), path)
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        schema = _field(entry, "schema", int)
+        if schema == SCHEMA:
+            return _from_json(entry, path)
     except OSError as error:
         raise ProjectError(
             f"{path} is no firmware project", where=f"{file}: {error.strerror}", hint="make one: `tinykiln generate`"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ProjectError(
             "project.json is damaged",
-            where=f"{file}: {error!r}",
-            hint="generate the project again into the same folder, or take the file from version control",
+            where=f"{file}: {error}",
+            hint="take the file from version control, or generate the project into a new folder",
         ) from error
+    raise ProjectError(
+        f"project.json has schema {schema}, this tinykiln ({__version__}) reads {SCHEMA}",
+        where=str(file),
+        hint="use the tinykiln that generated the project, or generate it into a new folder",
+    )
 
 
 def _describe(plan: Plan, template: str, to: Path, model_file: str) -> Project:
@@ -169,17 +194,27 @@ def _check_target(project: Project) -> None:
             )
 
 
-def _render_template(project: Project, scratch: Path) -> Path:
-    """The template's tree in `scratch`, with the one UART driver that the board names."""
+def _write_tree(project: Project, files: Mapping[str, bytes], tree: Path, rendered: Path) -> None:
+    """The whole project in the new folder `tree`; `rendered` is a folder of the same file system to work in."""
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    _render_template(project, rendered).rename(tree)
+    for path, data in files.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes(data)
+
+
+def _render_template(project: Project, to: Path) -> Path:
+    """The template's tree in a folder inside `to`, with the one UART driver that the board names."""
     # Imported here: it takes longer than all the rest, and most verbs need no template.
     from cookiecutter.generate import generate_files
 
-    source = data_path("project_templates") / project.template
-    if not source.is_dir():
-        known = ", ".join(sorted(path.name for path in source.parent.iterdir()))
-        raise ProjectError(f"there is no project template '{project.template}'", hint=f"one of: {known}")
-    context = json.loads((source / "cookiecutter.json").read_text()) | _template_values(project)
-    tree = Path(generate_files(str(source), {"cookiecutter": context}, output_dir=str(scratch / "new")))
+    templates = data_path("project_templates")
+    known = sorted(path.parent.name for path in templates.glob("*/cookiecutter.json"))
+    if project.template not in known:
+        raise ProjectError(f"there is no project template '{project.template}'", hint=f"one of: {', '.join(known)}")
+    source = templates / project.template
+    context = json.loads((source / "cookiecutter.json").read_text(encoding="utf-8")) | _template_values(project)
+    tree = Path(generate_files(str(source), {"cookiecutter": context}, output_dir=str(to)))
     for driver in (tree / "drivers").glob("uart_*.c"):
         if driver.stem != f"uart_{project.board.console.driver}":
             driver.unlink()
@@ -196,41 +231,48 @@ def _template_values(project: Project) -> dict[str, Any]:
     }
 
 
-def _move_into_place(tree: Path, to: Path, scratch: Path) -> None:
-    """`tree` becomes `to`; in an existing project its generated parts do, and files that are missing there."""
-    if not (to / "project.json").exists():
-        if to.exists():
-            to.rmdir()
-        tree.rename(to)
-        return
-    for path in sorted(tree.rglob("*")):
-        relative = path.relative_to(tree)
-        if path.is_file() and not (to / relative).exists() and not _is_generated(relative):
-            (to / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, to / relative)
-    done: list[str] = []
+def _move_into_place(new: Path, base: Path, project: Path, old: Path) -> None:
+    """What is in `new` and not in `base` goes there, and so do the generated parts of the folder `project`.
+
+    What is replaced goes to `old`. All or nothing: an exception leaves `base` as it was.
+    """
+    generated = [project / name for name in GENERATED]
+    missing = list(_missing(new, base, Path(), generated))
+    replaced = [path for path in generated if _is_there(base / path)]
+    begun: list[Path] = []
     try:
-        for name in GENERATED:
-            _swap(to / name, tree / name, scratch / "old" / name)
-            done.append(name)
+        for path in (*missing, *replaced):
+            begun.append(path)
+            _rename(base / path, old / path)
+            _rename(new / path, base / path)
     except BaseException:
-        for name in reversed(done):
-            _swap(to / name, scratch / "old" / name, scratch / "failed" / name)
+        for path in reversed(begun):
+            # Of the last one, any of the two moves may not have been made.
+            if path in missing or _is_there(old / path):
+                _rename(base / path, new / path)
+            _rename(old / path, base / path)
         raise
 
 
-def _is_generated(relative: Path) -> bool:
-    return any(relative == Path(name) or Path(name) in relative.parents for name in GENERATED)
+def _missing(new: Path, base: Path, folder: Path, generated: Sequence[Path]) -> Iterator[Path]:
+    """Paths under `folder` that are in `new` and not in `base`; a folder that is missing stands for all in it."""
+    for path in sorted(folder / entry.name for entry in (new / folder).iterdir()):
+        if not _is_there(base / path):
+            yield path
+        elif (new / path).is_dir() and path not in generated:
+            yield from _missing(new, base, path, generated)
 
 
-def _swap(target: Path, new: Path, old: Path) -> None:
-    """`new` takes the place of `target`, which goes to `old`; either may be missing."""
-    old.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        target.replace(old)
-    if new.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new.replace(target)
+def _rename(path: Path, to: Path) -> None:
+    """Renames, if `path` is there."""
+    if _is_there(path):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(to)
+
+
+def _is_there(path: Path) -> bool:
+    """True for broken links too."""
+    return path.is_symlink() or path.exists()
 
 
 def _to_json(project: Project) -> dict[str, Any]:
@@ -240,22 +282,64 @@ def _to_json(project: Project) -> dict[str, Any]:
 
 
 def _from_json(entry: dict[str, Any], path: Path) -> Project:
-    if entry["schema"] != SCHEMA:
-        raise ValueError(f"schema {entry['schema']}, this tinykiln reads {SCHEMA}")
     return Project(
         path=path,
-        name=str(entry["name"]),
-        template=str(entry["template"]),
-        board=board_from_json(entry["board"], str(path / "project.json")),
-        model=ModelInfo(**entry["model"]),
-        inputs=tuple(_tensor_from_json(tensor) for tensor in entry["inputs"]),
-        outputs=tuple(_tensor_from_json(tensor) for tensor in entry["outputs"]),
-        steps=tuple(StepInfo(**{**step, "output": _tensor_from_json(step["output"])}) for step in entry["steps"]),
-        arena_bytes=int(entry["arena_bytes"]),
-        arena_lower_bound_bytes=int(entry["arena_lower_bound_bytes"]),
-        weights_bytes=int(entry["weights_bytes"]),
+        name=_field(entry, "name", str),
+        template=_field(entry, "template", str),
+        board=board_from_json(_field(entry, "board", dict), str(path / "project.json")),
+        model=_model_from_json(_field(entry, "model", dict)),
+        inputs=tuple(map(_tensor_from_json, _field(entry, "inputs", list))),
+        outputs=tuple(map(_tensor_from_json, _field(entry, "outputs", list))),
+        steps=tuple(map(_step_from_json, _field(entry, "steps", list))),
+        arena_bytes=_count(entry, "arena_bytes"),
+        arena_lower_bound_bytes=_count(entry, "arena_lower_bound_bytes"),
+        weights_bytes=_count(entry, "weights_bytes"),
     )
 
 
-def _tensor_from_json(entry: dict[str, Any]) -> TensorInfo:
-    return TensorInfo(**{**entry, "shape": tuple(entry["shape"])})
+def _model_from_json(entry: object) -> ModelInfo:
+    file = PurePosixPath(_field(entry, "file", str))
+    if file.parts[:1] != ("model",) or ".." in file.parts:
+        raise ValueError(f"file: expected a path in model/, got {str(file)!r}")
+    digest = _field(entry, "digest", str)
+    if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+        raise ValueError(f"digest: expected sha256: and 64 hexadecimal digits, got {digest[:80]!r}")
+    return ModelInfo(_field(entry, "name", str), str(file), digest, _count(entry, "macs"))
+
+
+def _step_from_json(entry: object) -> StepInfo:
+    output = _tensor_from_json(_field(entry, "output", dict))
+    return StepInfo(_field(entry, "name", str), _field(entry, "op", str), _count(entry, "macs"), output)
+
+
+def _tensor_from_json(entry: object) -> TensorInfo:
+    dtype, shape = _field(entry, "dtype", str), tuple(_field(entry, "shape", list))
+    if dtype not in get_args(DType):
+        raise ValueError(f"dtype: expected one of {', '.join(get_args(DType))}, got {dtype[:80]!r}")
+    if not all(type(n) is int and 0 < n <= LARGEST for n in shape):
+        raise ValueError(f"shape: expected positive whole numbers, got {str(list(shape))[:80]}")
+    nbytes = _count(entry, "nbytes")
+    if nbytes != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise ValueError(f"nbytes: {nbytes} is not the size of {dtype} {list(shape)}")
+    scale = _field(entry, "scale", float)
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"scale: expected a number from 0 on, got {scale}")
+    name, zero = _field(entry, "name", str), _field(entry, "zero", int)
+    return TensorInfo(name, cast(DType, dtype), shape, scale, zero, nbytes)
+
+
+def _count(entry: object, key: str) -> int:
+    count = _field(entry, key, int)
+    if not 0 <= count <= LARGEST:
+        raise ValueError(f"{key}: expected a whole number from 0 to {LARGEST}, got {count}")
+    return count
+
+
+def _field(entry: object, key: str, kind: type[T]) -> T:
+    """The entry's value of that key. Raises ValueError where it is missing or of another type."""
+    if not isinstance(entry, dict) or key not in entry:
+        raise ValueError(f"the field {key} is missing")
+    value = entry[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{key}: expected {JSON_NAMES[kind]}, got {str(value)[:80]!r}")
+    return value
