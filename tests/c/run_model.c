@@ -1,45 +1,59 @@
-/* Runs a generated model on the host: reads inputs from stdin until it ends, writes outputs to
- * stdout. With the argument "steps", writes the output of every step instead. */
+/* Runs generated models on the host. stdin holds jobs: a struct job, then `count` times the model's
+ * inputs. For each of them stdout gets the outputs, or with `steps` the output of every step. Before
+ * a job stderr gets the model's name, so that a report of a sanitiser can be told apart. */
 #include <stdio.h>
-#include <string.h>
 
 #include "crt/runtime.h"
 
-extern const struct crt_model MODEL;
+extern const struct crt_model *const models[];   /* written by the test */
 
-static bool read_inputs(void)
+struct job {
+    uint32_t model, steps, count;
+};
+
+static bool read_inputs(const struct crt_model *model)
 {
-    for (unsigned i = 0; i < MODEL.n_inputs; i++) {
-        if (fread(MODEL.inputs[i].data, 1, MODEL.inputs[i].size, stdin) != MODEL.inputs[i].size)
+    for (unsigned i = 0; i < model->n_inputs; i++) {
+        if (fread(model->inputs[i].data, 1, model->inputs[i].size, stdin) != model->inputs[i].size) {
             return false;
+        }
     }
     return true;
 }
 
-static void run(void)
+static void run(const struct crt_model *model)
 {
-    MODEL.run();
-    for (unsigned i = 0; i < MODEL.n_outputs; i++)
-        fwrite(MODEL.outputs[i].data, 1, MODEL.outputs[i].size, stdout);
-}
-
-static void run_steps(void)
-{
-    for (unsigned i = 0; i < MODEL.n_steps; i++) {
-        MODEL.step(i);
-        fwrite(MODEL.steps[i].output, 1, MODEL.steps[i].size, stdout);
+    model->run();
+    for (unsigned i = 0; i < model->n_outputs; i++) {
+        fwrite(model->outputs[i].data, 1, model->outputs[i].size, stdout);
     }
 }
 
-int main(int argc, char **argv)
+static void run_steps(const struct crt_model *model)
 {
-    bool steps = argc > 1 && strcmp(argv[1], "steps") == 0;
-    MODEL.init();
-    while (read_inputs()) {
-        if (steps)
-            run_steps();
-        else
-            run();
+    for (unsigned i = 0; i < model->n_steps; i++) {
+        model->step(i);
+        fwrite(model->steps[i].output, 1, model->steps[i].size, stdout);
+    }
+}
+
+int main(void)
+{
+    struct job job;
+    while (fread(&job, sizeof job, 1, stdin) == 1) {
+        const struct crt_model *model = models[job.model];
+        fprintf(stderr, "%s\n", model->name);
+        model->init();
+        for (uint32_t i = 0; i < job.count; i++) {
+            if (!read_inputs(model)) {
+                return 1;
+            }
+            if (job.steps) {
+                run_steps(model);
+            } else {
+                run(model);
+            }
+        }
     }
     return 0;
 }
