@@ -18,7 +18,8 @@ from tinykiln.stack import stack_bound
 
 LOG_LINES = 15
 OBJDUMP = "arm-none-eabi-objdump"
-COMMANDS = (("cmake", "--preset", "default"), ("cmake", "--build", "--preset", "default", "--parallel"))
+JOBS = str(os.cpu_count() or 1)
+COMMANDS = (("cmake", "--preset", "default"), ("cmake", "--build", "--preset", "default", "--parallel", JOBS))
 TOOLS = {
     "cmake": "cmake",
     "make": "make",
@@ -26,6 +27,9 @@ TOOLS = {
     OBJDUMP: "binutils-arm-none-eabi",
 }
 """Programs that a build runs, and the Debian packages that have them."""
+
+FOREIGN = re.compile("MAKE.*|MFLAGS|C(PP)?FLAGS|LDFLAGS|CPATH|C_INCLUDE_PATH|LIBRARY_PATH")
+"""Environment variables that must not reach the build: options of a parent make, and of compilers for the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,11 @@ def read_image(project: Project) -> Image:
     if not elf.is_file():
         raise BuildError("the firmware is not built", where=str(elf), hint=f"tinykiln build {project.path}")
     _need(OBJDUMP)
+    build_id = read_build_id(elf)
     flash_bytes, ram_bytes = _sizes(elf)
     return Image(
         elf=elf,
-        build_id=read_build_id(elf),
+        build_id=build_id,
         flash_bytes=flash_bytes,
         code_bytes=flash_bytes - project.weights_bytes,
         ram_static_bytes=ram_bytes - project.arena_bytes,
@@ -84,18 +89,21 @@ def _need(tool: str) -> None:
 
 
 def _forget_other_place(folder: Path) -> None:
-    """Removes what cmake remembers where the project has been moved or copied since: cmake refuses to go on there."""
+    """Removes what cmake remembers where the project has been moved or copied since.
+
+    cmake refuses to go on there, and make would watch the headers of the other place.
+    """
     cache = folder / "build" / "CMakeCache.txt"
     if cache.is_file():
         home = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", cache.read_text(errors="replace"), re.MULTILINE)
         if home is None or Path(home[1]).resolve() != folder.resolve():
+            shutil.rmtree(cache.with_name("CMakeFiles"), ignore_errors=True)
             cache.unlink()
 
 
 def _run(command: tuple[str, ...], folder: Path, log: Path) -> None:
     with log.open("a") as output:
-        # A parent make's options must not reach the project's own.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        environment = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
         done = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
     if done.returncode:
         lines = log.read_text(errors="replace").splitlines()
