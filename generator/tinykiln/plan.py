@@ -20,8 +20,8 @@ FIRMWARE_FLASH = 8 * 1024
 BEFORE_FIRST = -1
 """The step at which the model's inputs are written."""
 
-RESERVED_NAMES = frozenset({"init", "run", "model", "steps", "version"})
-"""Names that the firmware-facing API uses itself."""
+RESERVED_NAMES = frozenset({"init", "run", "model", "steps", "version", "labels", "file", "allow_pickle"})
+"""Names that the firmware-facing API, .npz files with inputs, and numpy.savez use themselves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +112,7 @@ def make_plan(graph: Graph, board: Board) -> Plan:
     items = _items(graph, steps, roots)
     index = {root: i for i, root in enumerate(items)}
     taken = {step.name for step in steps} | _names_behind(graph.name, steps)
-    inputs = _ports(graph, graph.inputs, "input", taken)
+    inputs = _ports(graph, graph.inputs, "input", taken | {f"output_{i}" for i in range(len(graph.outputs))})
     taken |= {port.name.lower() for port in inputs}
     plan = Plan(
         graph=graph,
