@@ -6,16 +6,19 @@ Exit status 0: done and passed; 1: an error of ours or a failed test; 2: wrong u
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinykiln import __version__, report
+from tinykiln import report
+from tinykiln.arguments import Verb, make_parser
 from tinykiln.boards import find_board, read_boards
 from tinykiln.build import Image, build, read_image
 from tinykiln.compare import compare, compare_layers
@@ -37,7 +40,7 @@ from tinykiln.reference import (
     vectors_from_npz,
     vectors_to_npz,
 )
-from tinykiln.session import Session, connect
+from tinykiln.session import Inference, Session, connect
 
 INTERRUPTED = 130
 GOLDEN = "tests/golden.npz"
@@ -45,20 +48,35 @@ GOLDEN = "tests/golden.npz"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    debug = False
     try:
-        return int(arguments.verb(arguments))
-    except TinyKilnError as error:
-        if arguments.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        arguments = parse(argv)
+        debug = arguments.debug
+        return int(arguments.function(arguments))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeOutput:
         return 1
+    except Exception as error:
+        if debug:
+            raise
+        tell(f"error: {error if isinstance(error, TinyKilnError) else unforeseen(error)}")
+        return 1
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments. Raises SystemExit after wrong usage or --help."""
+    try:
+        return make_parser(VERBS).parse_args(argv)
+    finally:
+        write_stdout("")  # --help, which may still be in the buffer
+
+
+def unforeseen(error: Exception) -> TinyKilnError:
+    """What is told of an error that no stage has foreseen."""
+    what = str(error) if isinstance(error, OSError) else f"TinyKiln itself failed: {error!r}"
+    return TinyKilnError(what, hint="run it again with --debug and report what it prints, if the message does not help")
 
 
 def boards(arguments: argparse.Namespace) -> int:
@@ -76,7 +94,7 @@ def ops(arguments: argparse.Namespace) -> int:
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Show what is in a model, and whether it can be compiled."""
-    graph = load(arguments.model)
+    graph = simplify(load(arguments.model))
     show(arguments, report.graph_json(graph), report.graph_text(graph))
     return 0
 
@@ -93,11 +111,12 @@ def generate(arguments: argparse.Namespace) -> int:
     model: Path = arguments.model
     planned = plan_of(load(model), arguments)
     data = model.read_bytes()
-    extra = {f"model/{planned.graph.name}{model.suffix}": data}
+    extra = {f"model/{planned.graph.name}.tflite": data}
+    progress("running the reference interpreter")
     try:
         extra[GOLDEN] = vectors_to_npz(run_reference(data, planned, random_inputs(planned, arguments.vectors)))
     except ToolError as error:
-        print(f"warning: no golden vectors, so the project cannot test itself: {error}", file=sys.stderr)
+        tell(f"warning: no golden vectors, so the project cannot test itself: {error}")
     project = write_project(emit(planned, model.name), arguments.template, arguments.output, extra)
     text = f"{planned}\n\nwrote {project.path}\nnext: tinykiln flash-and-test {project.path}"
     show(arguments, report.plan_json(planned), text)
@@ -116,7 +135,7 @@ def flash_verb(arguments: argparse.Namespace) -> int:
     """Bring the built firmware into the board's flash."""
     project = read_project(arguments.project)
     flash(project, arguments.port)
-    print(f"flashed {project.path} on {project.board.name}")
+    show(arguments, report.flash_json(project), f"flashed {project.path} on {project.board.name}")
     return 0
 
 
@@ -124,13 +143,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run inferences on the device: inputs from an .npz file, outputs into another."""
     project = read_project(arguments.project)
     inputs = read_inputs(arguments.inputs, project.inputs)
-    count = len(next(iter(inputs.values())))
+    results: list[Inference] = []
     with open_session(project, arguments) as session:
         session.reset()
-        rows = [session.run([inputs[info.name][i] for info in project.inputs]).outputs for i in range(count)]
-    outputs = {info.name: np.stack([row[k] for row in rows]) for k, info in enumerate(project.outputs)}
+        for i in range(len(next(iter(inputs.values())))):
+            progress(f"inference {i + 1}")
+            results.append(session.run([inputs[info.name][i] for info in project.inputs]))
+    outputs = {info.name: np.stack([r.outputs[k] for r in results]) for k, info in enumerate(project.outputs)}
     save_outputs(arguments.outputs, outputs)
-    print(f"{count} inferences on {project.board.name}, outputs in {arguments.outputs}")
+    text = f"{len(results)} inferences on {project.board.name}, outputs in {arguments.outputs}"
+    show(arguments, report.run_json(project, [r.ticks for r in results]), text)
     return 0
 
 
@@ -195,28 +217,60 @@ def open_session(project: Project, arguments: argparse.Namespace, image: Image |
 
 def save_outputs(path: Path, outputs: dict[str, Array]) -> None:
     """Writes an .npz file, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new.npz")
+    buffer, arrays = io.BytesIO(), dict[str, Any](outputs)
+    np.savez(buffer, **arrays)
     try:
-        np.savez(fresh, allow_pickle=False, **outputs)
-        fresh.replace(path)
+        write_file(path, buffer.getvalue())
     except OSError as error:
         raise VectorError(f"cannot write the outputs: {error.strerror}", where=str(path)) from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def show(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:
     """JSON to the file that --json names (- is stdout), and the text to stdout unless the JSON went there."""
+    progress("")
+    document = json.dumps(data, indent=2) + "\n"
+    if arguments.json == "-":
+        write_stdout(document)
+        return
     if arguments.json:
-        document = json.dumps(data, indent=2) + "\n"
-        if arguments.json == "-":
-            sys.stdout.write(document)
-            return
         try:
-            Path(arguments.json).write_text(document)
+            write_file(Path(arguments.json), document.encode())
         except OSError as error:
             raise ToolError(f"cannot write the report: {error.strerror}", where=arguments.json) from error
-    print(text)
+    write_stdout(text + "\n")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all; what is no plain file (a pipe, /dev/stdout) is written to directly."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(data)
+        return
+    with tempfile.TemporaryDirectory(prefix=".tinykiln.", dir=path.parent) as scratch:
+        fresh = Path(scratch, path.name)
+        fresh.write_bytes(data)
+        fresh.replace(path)
+
+
+class BrokenPipeOutput(Exception):
+    """Whoever read stdout has gone, as in `tinykiln boards | head -1`: no reason to say anything."""
+
+
+def write_stdout(text: str) -> None:
+    """Writes and flushes. Raises ToolError, and BrokenPipeOutput where nobody reads any more."""
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        # What is left in the buffer is flushed once more at exit, and must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise BrokenPipeOutput from error
+        raise ToolError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def tell(text: str) -> None:
+    """A message on stderr, in place of the progress that stands there."""
+    progress("")
+    print(text, file=sys.stderr)
 
 
 def progress(text: str) -> None:
@@ -225,61 +279,16 @@ def progress(text: str) -> None:
         print(f"\r\033[K{text}", end="" if text else "\r", file=sys.stderr, flush=True)
 
 
-def parser() -> argparse.ArgumentParser:
-    """All verbs and their options."""
-    top = argparse.ArgumentParser(
-        prog="tinykiln", description="Compile a trained network to C, generate firmware, test it on the board."
-    )
-    top.add_argument("--version", action="version", version=f"tinykiln {__version__}")
-    verbs = top.add_subparsers(title="verbs", required=True, metavar="VERB")
-    add_verb(verbs, "boards", boards, "boards")
-    add_verb(verbs, "ops", ops)
-    add_verb(verbs, "inspect", inspect, "model")
-    add_verb(verbs, "plan", plan, "model", "board")
-    add_verb(verbs, "generate", generate, "model", "board", "output")
-    add_verb(verbs, "build", build_verb, "project")
-    add_verb(verbs, "flash", flash_verb, "project", "port")
-    add_verb(verbs, "run", run, "project", "port", "files")
-    add_verb(verbs, "profile", profile, "project", "port")
-    add_verb(verbs, "test", test, "project", "port", "inputs")
-    add_verb(verbs, "flash-and-test", flash_and_test, "project", "port", "inputs")
-    return top
-
-
-def count(text: str) -> int:
-    """A number of vectors, at least 1: a project without any cannot be tested. Raises ValueError, as argparse wants."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
-OPTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
-    "model": ((("model",), {"type": Path, "help": "model file (.tflite)"}),),
-    "project": ((("project",), {"type": Path, "metavar": "DIR", "help": "folder of a generated project"}),),
-    "boards": ((("--boards",), {"type": Path, "metavar": "FILE", "help": "boards of your own, as in boards.yaml"}),),
-    "board": (
-        (("--board",), {"required": True, "help": "name of a board, see `tinykiln boards`"}),
-        (("--boards",), {"type": Path, "metavar": "FILE", "help": "boards of your own, as in boards.yaml"}),
-    ),
-    "output": (
-        (("-o", "--output"), {"type": Path, "required": True, "metavar": "DIR", "help": "folder to write"}),
-        (("--template",), {"default": "bare_metal", "help": "project template (default: bare_metal)"}),
-        (("--vectors",), {"type": count, "default": 8, "metavar": "N", "help": "golden vectors to store (default: 8)"}),
-    ),
-    "port": ((("--port",), {"help": "serial port: /dev/ttyACM0, socket://host:port, rfc2217://host:port"}),),
-    "inputs": ((("--inputs",), {"type": Path, "metavar": "NPZ", "help": "your own inputs instead of golden vectors"}),),
-    "files": (
-        (("--inputs",), {"type": Path, "required": True, "metavar": "NPZ", "help": "one array per input, (N, ...)"}),
-        (("--outputs",), {"type": Path, "required": True, "metavar": "NPZ", "help": "file to write, same form"}),
-    ),
+VERBS: dict[str, Verb] = {
+    "boards": boards,
+    "ops": ops,
+    "inspect": inspect,
+    "plan": plan,
+    "generate": generate,
+    "build": build_verb,
+    "flash": flash_verb,
+    "run": run,
+    "profile": profile,
+    "test": test,
+    "flash-and-test": flash_and_test,
 }
-
-
-def add_verb(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], *options: str) -> None:
-    """One verb; `options` are keys of OPTIONS."""
-    verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
-    for flags, settings in (option for key in options for option in OPTIONS[key]):
-        verb.add_argument(*flags, **settings)
-    verb.add_argument("--json", metavar="FILE", help="write the report as JSON; - is stdout")
-    verb.add_argument("--debug", action="store_true", help="show a traceback with errors")
-    verb.set_defaults(verb=function)

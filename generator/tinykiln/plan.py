@@ -86,17 +86,35 @@ class Plan:
 
     def __str__(self) -> str:
         """The memory map as text, one line an item in the order of first use."""
-        p, ram = self.placement, self.board.region("ram")
+        p, ram, flash = self.placement, self.board.region("ram"), self.board.region("flash")
         lines = [
-            f"{self.graph.name} on {self.board.name}: {len(self.steps)} steps, {self.macs} MACs",
-            f"arena   {p.total} B (lower bound {p.lower_bound} B, {p.proof}) of {ram.size} B RAM",
-            f"weights {self.weights_bytes} B of {self.board.region('flash').size} B flash",
-            f"{'offset':>8} {'bytes':>8}  {'from':<14} {'until':<14} tensor",
+            f"{self.graph.name} on {self.board.name}: {len(self.steps)} steps, {_spaced(self.macs)} MACs",
+            f"arena   {_spaced(p.total)} B (lower bound {_spaced(p.lower_bound)} B, {p.proof})"
+            f" of {_spaced(ram.size)} B RAM",
+            f"weights {_spaced(self.weights_bytes)} B of {_spaced(flash.size)} B flash",
+            f"{'offset':>10} {'bytes':>10}  {'from':<12} {'until':<12} tensor",
         ]
         for i, (item, offset) in enumerate(zip(self.items, p.offsets, strict=True)):
             made, needed = self.users(i)
-            lines.append(f"{offset:>8} {item.size:>8}  {made:<14} {needed:<14} {item.name}")
+            name = short_name(item.name, 30)
+            lines.append(f"{_spaced(offset):>10} {_spaced(item.size):>10}  {made:<12} {needed:<12} {name}")
         return "\n".join(lines)
+
+
+def short_name(name: str, limit: int) -> str:
+    """A tensor's name in at most `limit` characters for a table: of fused operators the last, of a long name both ends.
+
+    Converters join the names of fused operators with ";", that of the tensor first.
+    """
+    name = name.split(";", 1)[0]
+    if len(name) <= limit:
+        return name
+    head = (limit - 2) // 3
+    return f"{name[:head]}..{name[len(name) - (limit - 2 - head):]}"
+
+
+def _spaced(n: int) -> str:
+    return f"{n:,}".replace(",", " ")
 
 
 def make_plan(graph: Graph, board: Board) -> Plan:

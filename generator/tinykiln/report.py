@@ -9,11 +9,21 @@ from tinykiln.boards import Board
 from tinykiln.build import Image
 from tinykiln.compare import LayerResult, Outcome
 from tinykiln.graph import Graph, plain_name
+from tinykiln.kernels import VIEWS, lower
 from tinykiln.load import SupportedOp
-from tinykiln.plan import Plan
+from tinykiln.plan import Plan, short_name
 from tinykiln.project import Project
 
 SCHEMA = 1
+COLUMNS = 80
+"""Width of tables whose last column is a tensor's name, which has no end."""
+
+LONGEST = 1000
+"""Characters of a tensor's name in JSON."""
+
+SHORTEST = 16
+"""Characters of a name that are shown in any case."""
+
 Json: TypeAlias = dict[str, Any]
 
 
@@ -126,23 +136,58 @@ def plan_json(plan: Plan) -> Json:
     }
 
 
-def graph_json(graph: Graph) -> Json:
-    """The report of `inspect`."""
+def flash_json(project: Project) -> Json:
+    """The report of `flash`."""
+    return {
+        "schema": SCHEMA, "project": project.name, "board": project.board.name, "model": _model_json(project)
+    }
+
+
+def run_json(project: Project, ticks: Sequence[int]) -> Json:
+    """The report of `run`; `ticks` are those of each inference."""
+    step = project.board.counter.step
     return {
         "schema": SCHEMA,
-        "model": {"name": graph.name, "digest": graph.digest},
+        "project": project.name,
+        "board": project.board.name,
+        "counter": _counter_json(project.board),
+        "inferences": [{"input": str(i), "ticks": n, "count": round(n * step)} for i, n in enumerate(ticks)],
+    }
+
+
+def graph_json(graph: Graph) -> Json:
+    """The report of `inspect`. Raises ModelError where a kernel cannot compute an operator exactly."""
+    operators = [_operator_json(graph, i) for i in range(len(graph.operators))]
+    return {
+        "schema": SCHEMA,
+        "model": {"name": graph.name, "digest": graph.digest, "macs": sum(e["macs"] for e in operators)},
+        "weights_bytes": sum(e["weights_bytes"] for e in operators),
         "inputs": [_tensor_json(graph, i) for i in graph.inputs],
         "outputs": [_tensor_json(graph, i) for i in graph.outputs],
-        "operators": [
-            {"index": i, "op": operator.kind, "output": _tensor_json(graph, operator.outputs[0])}
-            for i, operator in enumerate(graph.operators)
-        ],
+        "operators": operators,
+    }
+
+
+def _operator_json(graph: Graph, index: int) -> Json:
+    operator = graph.operators[index]
+    kernel = None if operator.kind in VIEWS else lower(graph, operator)
+    return {
+        "index": index,
+        "op": operator.kind,
+        "macs": kernel.macs if kernel else 0,
+        "weights_bytes": sum(constant.data.nbytes for constant in kernel.constants) if kernel else 0,
+        "output": _tensor_json(graph, operator.outputs[0]),
     }
 
 
 def _tensor_json(graph: Graph, index: int) -> Json:
     tensor = graph.tensors[index]
-    return {"name": plain_name(tensor.name), "dtype": tensor.dtype, "shape": list(tensor.shape)}
+    return {
+        "name": plain_name(tensor.name, LONGEST),
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "bytes": tensor.nbytes,
+    }
 
 
 def boards_json(boards: Mapping[str, Board]) -> Json:
@@ -168,23 +213,28 @@ def ops_json(ops: Iterable[SupportedOp]) -> Json:
     return {"schema": SCHEMA, "ops": [{"op": op.kind, "dtypes": list(op.dtypes)} for op in ops]}
 
 
-def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """Columns as wide as they need to be, numbers to the right."""
-    texts = [[f"{cell:,}".replace(",", " ") if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+def table(rows: Sequence[Sequence[object]], header: Sequence[str], columns: int | None = None) -> str:
+    """Columns as wide as they need to be, numbers to the right. The last is cut to keep lines within `columns`."""
+    texts = [[_number(cell) if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     right = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(header))]
     widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
+    if columns is not None:
+        widths[-1] = max(SHORTEST, columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
     lines = []
     for row in [list(header), *texts]:
+        row[-1] = row[-1] if columns is None else short_name(row[-1], widths[-1])
         cells = (cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True))
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
 def boards_text(boards: Mapping[str, Board]) -> str:
-    """One line a board."""
-    entries = boards_json(boards)["boards"]
-    rows = [[e["name"], e["cpu"], e["flash_bytes"], e["ram_bytes"], e["title"]] for e in entries]
-    return table(rows, ["board", "cpu", "flash", "ram", ""])
+    """One line a board; memory in KiB."""
+    rows = [
+        [e["name"], e["cpu"], e["flash_bytes"] // 1024, e["ram_bytes"] // 1024, e["title"]]
+        for e in boards_json(boards)["boards"]
+    ]
+    return table(rows, ["board", "cpu", "flash KiB", "RAM KiB", ""])
 
 
 def ops_text(ops: Iterable[SupportedOp]) -> str:
@@ -193,11 +243,27 @@ def ops_text(ops: Iterable[SupportedOp]) -> str:
 
 
 def graph_text(graph: Graph) -> str:
-    """One line an operator."""
+    """The model as a whole, its largest tensors, and one line an operator."""
     report = graph_json(graph)
-    rows = [[e["index"], e["op"], _shape(e["output"]), e["output"]["name"]] for e in report["operators"]]
-    ports = [f"{way}  {t['name']}  {_shape(t)}" for way in ("inputs", "outputs") for t in report[way]]
-    return "\n".join([f"{graph.name}  {graph.digest}", *ports, table(rows, ["", "operator", "output", "tensor"])])
+    operators, model = report["operators"], report["model"]
+    ports = [[way, t["name"], _shape(t), t["bytes"]] for way in ("inputs", "outputs") for t in report[way]]
+    rows = [
+        [e["index"], e["op"], _shape(e["output"]), e["output"]["bytes"], e["macs"], e["weights_bytes"],
+         e["output"]["name"]]
+        for e in operators
+    ]
+    largest = max(operators, key=lambda e: e["output"]["bytes"], default=None)
+    return "\n".join([
+        f"{model['name']}  {model['digest']}",
+        f"can be compiled: {len(operators)} operators, {_number(model['macs'])} MACs, "
+        f"{_number(report['weights_bytes'])} B of weights",
+        *([f"largest tensor: {_number(largest['output']['bytes'])} B, made by operator {largest['index']}"]
+          if largest else []),
+        "",
+        table([[row[0][:-1], *row[1:]] for row in ports], ["", "name", "type", "bytes"]),
+        "",
+        table(rows, ["", "operator", "output", "bytes", "MACs", "weights", "tensor"], COLUMNS),
+    ])
 
 
 def _shape(tensor: Json) -> str:
