@@ -141,7 +141,7 @@ def _depth(
     if address in path or function.unbounded:
         raise RecursionError
     if address not in depths:
-        callees = (function.calls | (pointers if function.indirect else set())) - {address}
+        callees = (function.calls - {address}) | (pointers if function.indirect else set())
         below = (_depth(callee, functions, pointers, depths, (*path, address)) for callee in callees)
         depths[address] = function.frame + max(below, default=0)
     return depths[address]

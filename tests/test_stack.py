@@ -1,0 +1,227 @@
+"""The bound of the stack: what listings say, and images made by the cross compiler."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tinykiln.errors import BuildError, ToolError
+from tinykiln.stack import EXCEPTION_FRAME, Function, parse_listing, stack_bound
+
+OBJDUMP = "arm-none-eabi-objdump"
+
+START = """
+typedef void handler(void);
+extern int work(int n);
+volatile int result;
+void Reset_Handler(void);
+void Reset_Handler(void) { for (;;) result = work(result); }
+void Fault_Handler(void);
+#ifndef FAULT_ROOM
+#define FAULT_ROOM 4
+#endif
+void Fault_Handler(void) { volatile char room[FAULT_ROOM]; room[result & 3] = 1; for (;;) result = room[0]; }
+__attribute__((section(".vectors"), used)) handler *const vectors[4] = {
+    (handler *)0x20001000, Reset_Handler, Fault_Handler, Fault_Handler,
+};
+#define KEEP __attribute__((noinline, noclone))
+KEEP int leaf(int n);
+KEEP int leaf(int n) { volatile char room[100]; room[n & 7] = 1; return room[n & 3]; }
+"""
+
+LEAF = 8 + 100
+"""Bytes of `leaf`, rounded up to what the compiler keeps aligned."""
+
+
+def image(folder: Path, code: str, *options: str) -> Path:
+    """An image whose start-up code runs `work` for ever."""
+    (folder / "image.c").write_text(START + code)
+    flags = ["-mcpu=cortex-m4", "-mthumb", "-O2", "-fno-inline", "-nostdlib", "-Wl,--emit-relocs", "-Wl,-Ttext=0x8000",
+             "-Wl,-eReset_Handler", "-Wl,--section-start=.vectors=0"]
+    subprocess.run(["arm-none-eabi-gcc", *flags, *options, "image.c", "-o", "image.elf"], cwd=folder, check=True)
+    return folder / "image.elf"
+
+
+def bound(folder: Path, code: str, *options: str) -> int | None:
+    return stack_bound(image(folder, code, *options), OBJDUMP)
+
+
+def listing(*instructions: str, name: str = "f", address: int = 0x100) -> str:
+    lines = [f"{address:08x} <{name}>:"]
+    lines += [f"     {address + 2 * i:x}:\tb580      \t{text}" for i, text in enumerate(instructions)]
+    return "\n".join(lines) + "\n"
+
+
+def parsed(*instructions: str) -> Function:
+    (function,) = parse_listing(listing(*instructions)).values()
+    return function
+
+
+# ---- listings ----
+
+
+@pytest.mark.parametrize(("instruction", "size"), [
+    ("push\t{lr}", 4),
+    ("push\t{r4, r5, r6, r7, lr}", 20),
+    ("push\t{r4-r7, lr}", 20),
+    ("stmdb\tsp!, {r4, r5, r6, r7, r8, r9, sl, fp, ip, lr}", 40),
+    ("push.w\t{r8, lr}", 8),
+    ("vpush\t{d8}", 8),
+    ("vpush\t{d8-d15}", 64),
+    ("vpush\t{s16-s19}", 16),
+    ("vstmdb\tsp!, {d8-d9}", 16),
+    ("sub\tsp, #120\t@ 0x78", 120),
+    ("sub.w\tsp, sp, #4096\t@ 0x1000", 4096),
+    ("subw\tsp, sp, #1052\t@ 0x41c", 1052),
+    ("str.w\tr0, [sp, #-4]!", 4),
+    ("strd\tr4, r5, [sp, #-16]!", 16),
+    ("str\tr0, [sp, #4]", 0),
+    ("stmia\tr0!, {r4, r5}", 0),
+    ("stmdb\tr0!, {r4, r5}", 0),
+    ("subs\tr3, r0, #1", 0),
+    ("pop\t{r4, pc}", 0),
+    ("add\tsp, #44\t@ 0x2c", 0),
+    ("add\tsp, sp, #44\t@ 0x2c", 0),
+    ("add\tr7, sp, #0", 0),
+    ("mov\tsp, r7", 0),
+])
+def test_frame_of_an_instruction(instruction: str, size: int) -> None:
+    assert parsed(instruction) == Function(0x100, frame=size)
+
+
+@pytest.mark.parametrize(("instruction", "target"), [
+    ("bl\t200 <g>", 0x200),
+    ("bleq\t200 <g>", 0x200),
+    ("b.w\t200 <g>", 0x200),
+    ("b.n\t110 <f+0x10>", 0x110),
+    ("bne.n\t110 <f+0x10>", 0x110),
+    ("b.n\t100 <f>", 0x100),
+    ("blt.n\t100 <f>", 0x100),
+    ("ble.w\t100 <f>", 0x100),
+    ("bls.n\t100 <f>", 0x100),
+])
+def test_branches(instruction: str, target: int) -> None:
+    assert parsed(instruction) == Function(0x100, calls={target})
+
+
+@pytest.mark.parametrize("instruction", ["bl\t100 <f>", "bl.w\t100 <f>", "bleq\t100 <f>", "bllt\t100 <f>"])
+def test_call_of_itself(instruction: str) -> None:
+    assert parsed(instruction) == Function(0x100, calls={0x100}, unbounded=True)
+
+
+@pytest.mark.parametrize("instruction", ["blx\tr3", "bx\tr3", "bx\tip", "ldr.w\tpc, [pc]", "ldr\tpc, [r3, r0, lsl #2]"])
+def test_indirect_calls(instruction: str) -> None:
+    assert parsed(instruction) == Function(0x100, indirect=True)
+
+
+@pytest.mark.parametrize("instruction", [
+    "bx\tlr", "ldr.w\tpc, [sp], #4", "bic.w\tr3, r3, #7", "bkpt\t0x0000", "bfi\tr0, r1, #0, #4", "tbb\t[pc, r0]",
+    ".word\t0x20000000", "ldr\tr3, [pc, #12]\t@ (110 <f+0x10>)", "cbz\tr0, 110 <f+0x10>",
+])
+def test_neither_frame_nor_call(instruction: str) -> None:
+    assert parsed(instruction) == Function(0x100)
+
+
+@pytest.mark.parametrize("instruction", ["sub.w\tsp, sp, r3", "sub\tsp, sp, sl", "add\tsp, r3", "add.w\tsp, sp, ip"])
+def test_computed_frame(instruction: str) -> None:
+    assert parsed(instruction) == Function(0x100, unbounded=True)
+
+
+def test_functions_of_a_listing() -> None:
+    text = "f.elf:     file format elf32-littlearm\n\n\nDisassembly of section .text:\n\n"
+    text += listing("push\t{r3, lr}", "sub\tsp, #8", "bl\t200 <g>", "pop\t{r3, pc}") + "\n"
+    text += listing("b.w\t300 <h>", name="g", address=0x200)
+    assert parse_listing(text) == {
+        0x100: Function(0x100, frame=16, calls={0x200}),
+        0x200: Function(0x200, calls={0x300}),
+    }
+
+
+# ---- images ----
+
+
+def test_deeper_chains_need_more(tmp_path: Path) -> None:
+    flat = bound(tmp_path, "int work(int n) { return leaf(n) + 1; }")
+    deep = bound(tmp_path, "KEEP int middle(int n) { volatile char room[200]; room[n & 7] = 1;"
+                           "                         return leaf(n) + room[0]; }"
+                           "int work(int n) { return middle(n) + 1; }")
+    assert flat is not None and deep is not None
+    # Reset_Handler never returns; it, work and leaf save a few registers.
+    assert EXCEPTION_FRAME + LEAF <= flat <= EXCEPTION_FRAME + LEAF + 32
+    assert flat + 200 <= deep <= flat + 200 + 24
+
+
+def test_only_the_deeper_of_two_branches_counts(tmp_path: Path) -> None:
+    two = bound(tmp_path, "KEEP int small(int n) { volatile char room[40]; room[n & 7] = 1; return room[0]; }"
+                          "int work(int n) { return leaf(n) + small(n); }")
+    swapped = bound(tmp_path, "KEEP int small(int n) { volatile char room[40]; room[n & 7] = 1; return room[0]; }"
+                              "int work(int n) { return small(n) + leaf(n); }")
+    assert two is not None and two == swapped
+    assert two <= EXCEPTION_FRAME + LEAF + 32
+
+
+def test_handlers_come_on_top(tmp_path: Path) -> None:
+    code = "int work(int n) { return leaf(n) + 1; }"
+    plain = bound(tmp_path, code)
+    more = bound(tmp_path, code, "-DFAULT_ROOM=304")
+    assert plain is not None and more is not None
+    assert more == plain + 296   # of 4 bytes the compiler makes 8
+
+
+@pytest.mark.parametrize("code", [
+    "int work(int n) { return n > 2 ? n * work(n - 1) + leaf(n) : 1; }",
+    "KEEP int other(int n); int work(int n) { return n > 2 ? n * other(n - 1) : 1; }"
+    "int other(int n) { return work(n - 3) + leaf(n); }",
+    "int work(int n) { volatile char room[n & 63]; room[0] = 1; return leaf(room[0]); }",
+], ids=["itself", "each other", "computed frame"])
+def test_no_bound(code: str, tmp_path: Path) -> None:
+    assert bound(tmp_path, code) is None
+
+
+def test_loops_and_tail_calls_of_itself_have_a_bound(tmp_path: Path) -> None:
+    assert bound(tmp_path, "int work(int n) { return n > 1000 ? n : work(n * 3 + leaf(n)); }") is not None
+
+
+def test_indirect_calls_reach_what_has_its_address_taken(tmp_path: Path) -> None:
+    direct = bound(tmp_path, "KEEP int deep(int n) { volatile char room[500]; room[n & 7] = 1; return room[0]; }"
+                             "int work(int n) { return deep(n) + 1; }")
+    indirect = bound(tmp_path, "KEEP int deep(int n) { volatile char room[500]; room[n & 7] = 1; return room[0]; }"
+                               "int (*volatile function)(int) = deep; int work(int n) { return function(n) + 1; }")
+    other = bound(tmp_path, "KEEP int deep(int n) { volatile char room[500]; room[n & 7] = 1; return room[0]; }"
+                            "int (*volatile function)(int) = leaf; int work(int n) { return function(n) + 1; }")
+    assert direct is not None and indirect is not None and other is not None
+    assert indirect == direct
+    assert other < direct - 350
+
+
+def test_recursion_through_a_pointer_has_no_bound(tmp_path: Path) -> None:
+    assert bound(tmp_path, "int (*volatile function)(int) = work; int work(int n) { return function(n) + 1; }") is None
+
+
+def test_foreign_start_up_code_has_no_bound(tmp_path: Path) -> None:
+    code = "int work(int n) { return n; }"
+    assert bound(tmp_path, code, "-DReset_Handler=entry", "-Wl,-eentry") is None
+    assert bound(tmp_path, code, "-Dvectors=table") is None
+
+
+# ---- refusals ----
+
+
+def test_objdump_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        stack_bound(tmp_path / "image.elf", "no-such-objdump")
+    assert str(caught.value) == (
+        "no-such-objdump is not installed\n  next:  on Debian and Ubuntu: apt install binutils-arm-none-eabi")
+
+
+def test_no_image(tmp_path: Path) -> None:
+    assert shutil.which(OBJDUMP)
+    (tmp_path / "image.elf").write_text("text")
+    with pytest.raises(BuildError) as caught:
+        stack_bound(tmp_path / "image.elf", OBJDUMP)
+    where = tmp_path / "image.elf"
+    assert str(caught.value) == (
+        f"{OBJDUMP} cannot read the image: {OBJDUMP}: {where}: file format not recognized\n"
+        f"  where: {where}\n  next:  build again")
