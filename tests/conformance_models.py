@@ -241,7 +241,8 @@ def _operand(model: Model, rng: Random, s: Mapping[str, Any], i: int) -> int:
 def softmax() -> Iterator[tuple[str, Model]]:
     """SOFTMAX; the reference aborts where exponentials add up to 512, so no vector is longer than 511."""
     axes: Axes = {
-        "shape": ((7,), (1, 1), (1, 2), (3, 10), (2, 3, 5), (1, 2, 2, 17), (2, 100), (1, 511)),
+        "shape": ((7,), (1, 1), (1, 2), (3, 10), (2, 3, 5), (1, 2, 2, 17), (2, 100), (1, 511),
+                  (4000, 3), (1000, 20)),
         "scale": (0.0005, 0.003, 0.05, 0.1, 0.3, 1.0, 8.0),
         "beta": (0.05, 0.5, 1.0, 2.5, 30.0),
         "zero": ZEROS,

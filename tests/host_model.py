@@ -45,7 +45,10 @@ class Job:
 
 def plan_model(model: Path, board: str = "qemu_mps2_an386") -> Plan:
     """The stages from a model file to a plan."""
-    return make_plan(simplify(load(model)), find_board(board))
+    return make_plan(simplify(load(model)), _board(board))
+
+
+_board = functools.cache(find_board)
 
 
 def compile_model(model: Path, board: str = "qemu_mps2_an386") -> tuple[Plan, Sources]:

@@ -1,11 +1,14 @@
-"""The one rounding of FULLY_CONNECTED in fixed point is that of float64, or there is none."""
+"""Constants of fixed-point arithmetic: the nearest multiplier, and for FULLY_CONNECTED, whose sums the reference scales
+in float64, one that rounds every sum alike, or none."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from kernel_reference import Ints, requantize_once
-from tinykiln.kernels.fixed_point import Float64s, float_multiplier_and_shift
+from tinykiln.kernels.fixed_point import Float64s, float_multiplier_and_shift, scalar_multiplier_and_shift
 
 LOW, HIGH = -128, 127
 NUDGES = (0, 1, -1, 2, -2)
@@ -39,6 +42,26 @@ def adversarial_sums(rng: np.random.Generator, real: float, reach: int) -> Ints:
     near = np.concatenate([np.floor(np.clip(steps, -reach, reach)).astype(np.int64) + i for i in range(-2, 3)])
     drawn = rng.integers(-reach, reach + 1, 500)
     return np.asarray(np.clip(np.concatenate([near, drawn, [-reach, reach, 0, 1, -1]]), -reach, reach))
+
+
+def test_multiplier_is_the_nearest_of_31_bits() -> None:
+    rng = np.random.default_rng(3)
+    for real in (*ADVERSARIAL[:19], *np.exp(rng.uniform(-20, 20, 500)), 2.0**-32, 1 - 2.0**-32, 1 - 2.0**-33):
+        multiplier, shift = scalar_multiplier_and_shift(float(real))
+        assert 2**30 <= multiplier < 2**31, real
+        error = Fraction(float(real)) * Fraction(2) ** (31 - shift) - multiplier
+        assert abs(error) <= Fraction(1, 2), real
+
+
+def test_multiplier_rounds_halves_up() -> None:
+    assert scalar_multiplier_and_shift((2**30 + 0.5) / 2**31) == (2**30 + 1, 0)
+    assert scalar_multiplier_and_shift((2**30 + 1.5) / 2**31) == (2**30 + 2, 0)
+    assert scalar_multiplier_and_shift(1 - 2.0**-32) == (2**30, 1)
+
+
+@pytest.mark.parametrize(("real", "expected"), [(2.0**-32, (2**30, -31)), (2.0**-33, (0, 0)), (0.0, (0, 0))])
+def test_multiplier_of_a_tiny_number(real: float, expected: tuple[int, int]) -> None:
+    assert scalar_multiplier_and_shift(real) == expected
 
 
 def test_constants_are_within_what_the_kernel_takes() -> None:
