@@ -90,20 +90,26 @@ def compare_layers(session: Session, vectors: Vectors) -> tuple[LayerResult, ...
 
 
 def check_vectors(project: Project, vectors: Vectors) -> None:
-    """Raises VectorError where there are no vectors, or not for this project's model."""
+    """Raises VectorError where there are no vectors, not the same number for all, or not for this project's model."""
     if vectors.count == 0:
         raise VectorError("there are no vectors, so nothing would be tested", hint="generate the project again")
-    kinds = (("input", project.inputs, vectors.inputs), ("output", project.outputs, vectors.outputs))
-    for kind, infos, arrays in kinds:
-        for info in infos:
-            array = arrays.get(info.name)
-            if array is None or array.shape != (vectors.count, *info.shape) or array.dtype != info.dtype:
-                raise VectorError(
-                    f"the vectors do not fit the model's {kind} '{info.name}'",
-                    where=f"expected {info.dtype} of shape {(vectors.count, *info.shape)}, "
-                    f"got {'nothing' if array is None else f'{array.dtype} of shape {array.shape}'}",
-                    hint="generate the project again",
-                )
+    for info in project.inputs:
+        _check(f"input '{info.name}'", vectors.inputs.get(info.name), (vectors.count, *info.shape), info)
+    for info in project.outputs:
+        _check(f"output '{info.name}'", vectors.outputs.get(info.name), (vectors.count, *info.shape), info)
+    for step in project.steps:
+        if step.name in vectors.layers:
+            _check(f"step '{step.name}'", vectors.layers[step.name], step.output.shape, step.output)
+
+
+def _check(what: str, array: Array | None, shape: tuple[int, ...], info: TensorInfo) -> None:
+    if array is None or array.shape != shape or array.dtype != info.dtype:
+        got = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
+        raise VectorError(
+            f"the vectors do not fit the model's {what}",
+            where=f"expected {info.dtype} of shape {shape}, got {got}",
+            hint="generate the project again",
+        )
 
 
 def _row(arrays: Arrays, infos: Sequence[TensorInfo], i: int) -> list[Array]:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from tinykiln.errors import ToolError, VectorError
-from tinykiln.graph import Array, Graph, Tensor
+from tinykiln.errors import ModelError, ToolError, VectorError
+from tinykiln.graph import Array, Graph, Tensor, plain_name
 from tinykiln.plan import Plan
 
 Arrays: TypeAlias = Mapping[str, Array]
@@ -85,8 +86,21 @@ def _float_range(graph: Graph, index: int) -> tuple[float, float]:
 
 
 def run_reference(model: bytes, plan: Plan, inputs: Arrays) -> Vectors:
-    """What LiteRT's reference kernels make of the `inputs`. Raises ToolError where LiteRT is not installed."""
-    interpreter = _interpreter(model)
+    """What LiteRT's reference kernels make of the `inputs`.
+
+    Raises ToolError where LiteRT is not installed, ModelError where it refuses the model.
+    """
+    try:
+        return _run(_interpreter(model), plan, inputs)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            "the reference interpreter (LiteRT) refuses the model",
+            where=str(error).strip(),
+            hint="convert the model again; the file must be one that LiteRT runs",
+        ) from error
+
+
+def _run(interpreter: Any, plan: Plan, inputs: Arrays) -> Vectors:
     names = [port.name for port in plan.outputs]
     outputs: dict[str, list[Array]] = {name: [] for name in names}
     layers: dict[str, Array] = {}
@@ -97,8 +111,12 @@ def run_reference(model: bytes, plan: Plan, inputs: Arrays) -> Vectors:
         for name, detail in zip(names, interpreter.get_output_details(), strict=True):
             outputs[name].append(interpreter.get_tensor(detail["index"]))
         if i == 0:
-            layers = {step.name: interpreter.get_tensor(step.output) for step in plan.steps}
+            layers = {step.name: _layer(interpreter, plan.graph, step.output) for step in plan.steps}
     return Vectors(inputs, {name: _stack(plan, name, rows) for name, rows in outputs.items()}, layers)
+
+
+def _layer(interpreter: Any, graph: Graph, index: int) -> Array:
+    return np.asarray(interpreter.get_tensor(index)).reshape(graph.tensors[index].shape)
 
 
 def _stack(plan: Plan, name: str, rows: list[Array]) -> Array:
@@ -165,7 +183,7 @@ def read_inputs(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
         if spec.name not in arrays:
             raise VectorError(
                 f"no array '{spec.name}' for the model's input",
-                where=f"{path} has {', '.join(sorted(arrays)) or 'nothing'}",
+                where=f"{path} has {', '.join(plain_name(key) for key in sorted(arrays)) or 'nothing'}",
                 hint=f"numpy.savez(file, {spec.name}=array of shape (N, {_text(spec.shape)}), dtype {spec.dtype})",
             )
         found[spec.name] = _checked(arrays[spec.name], spec, path)
@@ -207,8 +225,13 @@ def _text(shape: Sequence[int]) -> str:
 def _read_npz(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            arrays = {key: file[key] for key in file.files}
     except OSError as error:
         raise VectorError(f"cannot read vectors: {error.strerror or error}", where=str(path)) from error
-    except (ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
-        raise VectorError(f"not an .npz file: {error}", where=str(path)) from error
+    except (ValueError, TypeError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        hint = "numpy.savez writes such a file"
+        raise VectorError(f"{path.name} is no .npz file, or a damaged one", where=str(path), hint=hint) from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise VectorError(f"'{plain_name(key)}' is no array", where=str(path), hint="numpy.savez writes arrays")
+    return arrays
