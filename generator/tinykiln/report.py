@@ -21,7 +21,7 @@ COLUMNS = 80
 LONGEST = 1000
 """Characters of a tensor's name in JSON."""
 
-SHORTEST = 16
+SHORTEST = 14
 """Characters of a name that are shown in any case."""
 
 Json: TypeAlias = dict[str, Any]
@@ -254,7 +254,8 @@ def graph_text(graph: Graph) -> str:
     ]
     largest = max(operators, key=lambda e: e["output"]["bytes"], default=None)
     return "\n".join([
-        f"{model['name']}  {model['digest']}",
+        model["name"],
+        f"digest: {model['digest']}",
         f"can be compiled: {len(operators)} operators, {_number(model['macs'])} MACs, "
         f"{_number(report['weights_bytes'])} B of weights",
         *([f"largest tensor: {_number(largest['output']['bytes'])} B, made by operator {largest['index']}"]
@@ -267,7 +268,7 @@ def graph_text(graph: Graph) -> str:
 
 
 def _shape(tensor: Json) -> str:
-    return "".join([tensor["dtype"], *(f"[{n}]" for n in tensor["shape"])])
+    return f"{tensor['dtype']} {'x'.join(map(str, tensor['shape']))}".strip()
 
 
 def memory_text(project: Project, image: Image) -> str:
