@@ -22,7 +22,8 @@ Json = dict[str, Any]
 
 def model_file(name: str) -> Path:
     """The bundled model, or a real one; the test is skipped where that is not here."""
-    return DIGITS if name == "digits" else real_model(name)
+    file: Path = DIGITS if name == "digits" else real_model(name)
+    return file
 
 
 def tinykiln(
@@ -30,9 +31,8 @@ def tinykiln(
 ) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own. `env` adds to the environment; `timeout` in seconds."""
     command = [sys.executable, "-m", "tinykiln", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})}
-    )
+    environment = {**os.environ, **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
 
 def succeed(*arguments: object) -> str:
