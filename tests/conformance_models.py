@@ -357,6 +357,37 @@ def _input_as_an_output(model: Model, rng: Random) -> None:
     model.output(model.reshape(x, (12, 4)))
 
 
+def random_graphs() -> Iterator[tuple[str, Model]]:
+    """Operators on any tensors made before, so that lifetimes cross in every way; some inner tensors are outputs."""
+    for seed in range(30):
+        rng = np.random.default_rng(100 + seed)
+        model = Model()
+        made = [model.input((1, 4, 6, int(rng.integers(1, 6)))) for _ in range(rng.integers(1, 3))]
+        inputs = list(made)
+        for _ in range(rng.integers(4, 13)):
+            made.append(_random_operator(model, rng, made))
+        read = {i for operator in model.operators for i in operator.inputs}
+        for x in made:
+            if x not in inputs and (x not in read or rng.random() < 0.15):
+                model.output(x)
+        yield f"seed {seed}", model
+
+
+def _random_operator(model: Model, rng: Random, made: Sequence[int]) -> int:
+    x = made[int(rng.integers(len(made)))]
+    alike = [y for y in made if model.shape(y) == model.shape(x)]
+    _, height, width, channels = model.shape(x)
+    choices: tuple[Callable[[], int], ...] = (
+        lambda: model.random_conv2d(rng, x, int(rng.integers(1, 9))),
+        lambda: model.random_conv2d(rng, x, int(rng.integers(1, 9)), (1, 1)),
+        lambda: model.random_depthwise_conv2d(rng, x),
+        lambda: model.max_pool2d(x, (2, 2), padding="SAME"),
+        lambda: model.random_add(rng, x, alike[int(rng.integers(len(alike)))]),
+        lambda: model.reshape(x, (1, width, height, channels)),
+    )
+    return choices[int(rng.integers(len(choices)))]()
+
+
 def residual() -> list[Case]:
     """The residual network of the writer, under a few seeds."""
     return [Case(f"residual_{seed}", f"seed {seed}", residual_network(seed)) for seed in range(1, 7)]
@@ -375,5 +406,6 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "softmax": lambda: _cases("softmax", softmax()),
     "quantize": lambda: _cases("quantize", quantize()),
     "graphs": lambda: _cases("graphs", graphs()),
+    "random_graphs": lambda: _cases("random_graphs", random_graphs()),
     "residual": residual,
 }
