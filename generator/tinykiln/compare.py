@@ -17,7 +17,7 @@ from tinykiln.session import Session
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
     """One inference. `count` is in units of the board's counter, `mismatches` in bytes,
-    `max_abs_error` in quantised steps (float outputs: in their own unit)."""
+    `max_abs_error` in quantised steps (float outputs: in their own unit; NaN and infinity show in `mismatches`)."""
 
     input: str
     ticks: int
@@ -121,13 +121,13 @@ def _count(project: Project, ticks: int) -> int:
 
 
 def _difference(got: Sequence[Array], expected: Sequence[Array]) -> tuple[int, float]:
-    """(bytes that differ, largest difference of two elements)."""
+    """(bytes that differ, largest finite difference of two elements)."""
     mismatches, largest = 0, 0.0
     for a, b in zip(got, expected, strict=True):
         mismatches += int(np.sum(_bytes(a) != _bytes(b)))
         with np.errstate(invalid="ignore"):
             error = np.abs(a.astype(np.float64) - b.astype(np.float64).reshape(a.shape))
-        largest = max(largest, float(np.nanmax(error, initial=0.0)))
+        largest = max(largest, float(np.max(error, initial=0.0, where=np.isfinite(error))))
     return mismatches, largest
 
 
