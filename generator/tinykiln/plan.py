@@ -183,12 +183,15 @@ def _items(graph: Graph, steps: tuple[Step, ...], roots: dict[int, int]) -> dict
 
 
 def _ports(graph: Graph, tensors: tuple[int, ...], direction: str, taken: set[str]) -> tuple[Port, ...]:
-    """Names as in the model where all of them can stand in C beside those `taken`, else input_0, input_1, ..."""
-    names = [graph.tensors[i].name for i in tensors]
-    folded = {name.lower() for name in names}
-    usable = all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,40}", name) for name in names)
-    if not usable or len(folded) < len(names) or folded & (taken | RESERVED_NAMES):
-        names = [f"{direction}_{i}" for i in range(len(tensors))]
+    """Names as in the model where they can stand in C beside those `taken`, else input_0, input_1, ..."""
+    numbered = [f"{direction}_{i}" for i in range(len(tensors))]
+    names = []
+    for i, tensor in enumerate(tensors):
+        name = graph.tensors[tensor].name
+        usable = re.fullmatch(r"[A-Za-z_]\w{0,80}", name, re.ASCII) and name.lower() not in taken | RESERVED_NAMES
+        names.append(name if usable else numbered[i])
+    if len({name.lower() for name in names}) < len(names):
+        names = numbered
     return tuple(Port(name, tensor) for name, tensor in zip(names, tensors, strict=True))
 
 
