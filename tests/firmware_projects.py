@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from tflite_writer import Model
 from tinykiln.boards import find_board
-from tinykiln.emit import emit
+from tinykiln.emit import Sources, emit
 from tinykiln.load import load
 from tinykiln.passes import simplify
 from tinykiln.plan import make_plan
@@ -37,11 +38,16 @@ def model_file(folder: Path, name: str = "small", seed: int = 3) -> Path:
 def write(model: Path, to: Path, board: str = BOARD, template: str = "bare_metal",
           golden: bytes | None = b"golden vectors") -> Project:
     """The model's project in the folder `to`, with `golden` in place of real vectors."""
-    plan = make_plan(simplify(load(model)), find_board(board))
-    extra = {f"model/{plan.graph.name}.tflite": model.read_bytes()}
+    sources = _sources(model, model.read_bytes(), board)
+    extra = {f"model/{sources.plan.graph.name}.tflite": model.read_bytes()}
     if golden is not None:
         extra["tests/golden.npz"] = golden
-    return write_project(emit(plan, model.name), template, to, extra)
+    return write_project(sources, template, to, extra)
+
+
+@cache
+def _sources(model: Path, data: bytes, board: str) -> Sources:
+    return emit(make_plan(simplify(load(model)), find_board(board)), model.name)
 
 
 def tree(folder: Path) -> Tree:

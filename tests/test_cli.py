@@ -69,7 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_of_every_verb(capsys: Captured, verb: str) -> None:
     status, out, err = said(capsys, verb, "--help")
     assert (status, err) == (0, "")
-    assert cli.VERBS[verb].__doc__ in re.sub(r"\s+", " ", out)
+    assert str(cli.VERBS[verb].__doc__) in re.sub(r"\s+", " ", out)
     assert f"example: tinykiln {verb}" in out
     assert "--json FILE" in out
     for line in re.findall(r"^  -\S+.*$(?:\n {20,}.*)?", out, re.MULTILINE):
@@ -81,7 +81,7 @@ def test_help(capsys: Captured) -> None:
     assert status == 0
     for verb, function in cli.VERBS.items():
         assert re.search(rf"^    {verb}\b", out, re.MULTILINE)
-        assert function.__doc__ in re.sub(r"\s+", " ", out)
+        assert str(function.__doc__) in re.sub(r"\s+", " ", out)
     assert set(VERBS) == set(cli.VERBS)
 
 

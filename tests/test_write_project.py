@@ -68,11 +68,11 @@ class Fault:
         self.folder, self.at, self.error, self.seen = str(folder), at, error, 0
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        writes = {
-            "os.mkdir": lambda: not os.path.lexists(arguments[0]),
-            "os.rename": lambda: True,
-            "open": lambda: bool(int(arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)),
-        }.get(event, lambda: False)()
+        writes = (
+            event == "os.rename"
+            or (event == "os.mkdir" and not os.path.lexists(arguments[0]))
+            or (event == "open" and bool(int(arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)))
+        )
         if writes and str(arguments[0]).startswith(self.folder):
             self.seen += 1
             if self.seen == self.at:
