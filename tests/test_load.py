@@ -13,11 +13,11 @@ import pytest
 from litert import random_inputs, run
 from real_models import real_model
 from tflite_writer import Array, Model, residual_network
-from tinykiln.rules import OPERATORS
 from tinykiln.errors import ModelError
 from tinykiln.graph import ABSENT, UNUSED, Conv2D, DepthwiseConv2D, Graph, Pool2D, Window
 from tinykiln.load import load, model_name, supported_ops
 from tinykiln.load.tflite_options import READERS
+from tinykiln.rules import OPERATORS
 
 ALL_OPERATORS = ("ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED, MAX_POOL_2D, "
                  "QUANTIZE, RESHAPE, SOFTMAX")
