@@ -64,7 +64,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler on this machine")
     path = tmp_path_factory.mktemp("kernels") / "kernels"
-    sources = [ROOT / "tests/kernels_main.c", *sorted((CRT / "kernels").glob("*.c"))]
+    sources = [ROOT / "tests/c/kernels_main.c", *sorted((CRT / "kernels").glob("*.c"))]
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{CRT / 'include'}"]
     subprocess.run([compiler, *WARNINGS, *flags, *map(str, sources), "-lm", "-o", str(path)], check=True, timeout=120)
     return path
