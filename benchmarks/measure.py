@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-
 from tinykiln.boards import find_board
 from tinykiln.build import build
 from tinykiln.compare import compare
