@@ -13,7 +13,8 @@ from tinykiln.kernels.fixed_point import Float64s, float_multiplier_and_shift, s
 LOW, HIGH = -128, 127
 NUDGES = (0, 1, -1, 2, -2)
 ADVERSARIAL = (0.5, 0.25, 0.125, 1.0, 1.5, 2.0, 1 / 3, 1 / 6, 1 / 10, 1 / 14, 3 / 7, 7 / 10, 7 / 20, 3 / 22, 13 / 24,
-               11 / 30, 15 / 22, 0.1 + 0.2, 1 / 255, 2.0**-31, 1e-12, 127.5, 0.49999999999, 0.9999999998)
+               11 / 30, 15 / 22, 0.1 + 0.2, 1 / 255, 2.0**-31, 1e-12, 127.5, 0.49999999999, 0.9999999998,
+               float(np.nextafter(0.5, 0)), float(np.nextafter(0.5, 0)) / 7, float(np.nextafter(0.25, 0)))
 
 
 def float64(sums: Ints, real: float, zero: int) -> Ints:
@@ -62,6 +63,22 @@ def test_multiplier_rounds_halves_up() -> None:
 @pytest.mark.parametrize(("real", "expected"), [(2.0**-32, (2**30, -31)), (2.0**-33, (0, 0)), (0.0, (0, 0))])
 def test_multiplier_of_a_tiny_number(real: float, expected: tuple[int, int]) -> None:
     assert scalar_multiplier_and_shift(real) == expected
+
+
+def test_the_number_just_below_a_half_is_rounded_down() -> None:
+    """The reference makes 0 of it; a sum with this product must not be proved equal to one that makes 1."""
+    product = float(np.nextafter(0.5, 0))
+    checked = 0
+    for total in range(3, 2000, 2):
+        real = product / total
+        if total * real != product:
+            continue
+        pair = found(real, 4 * total, 0)
+        sums = np.arange(-4 * total, 4 * total + 1)
+        if pair:
+            np.testing.assert_array_equal(fixed(sums, *pair, 0), float64(sums, real, 0))
+        checked += 1
+    assert checked > 100
 
 
 def test_constants_are_within_what_the_kernel_takes() -> None:

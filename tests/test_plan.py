@@ -214,13 +214,13 @@ def test_accessor_and_constant_of_a_step_have_different_names() -> None:
 
 
 def test_too_little_ram() -> None:
-    assert plan_of(residual_network(), with_memory(1 << 20, 384 + 2048)).arena_bytes == 384
+    assert plan_of(residual_network(), with_memory(1 << 20, 384 + 4864)).arena_bytes == 384
     with pytest.raises(PlanError) as caught:
-        plan_of(residual_network(), with_memory(1 << 20, 384 + 2047))
+        plan_of(residual_network(), with_memory(1 << 20, 384 + 4863))
     plan = plan_of(residual_network())
     assert str(caught.value) == (
-        "net needs 2432 B of RAM, qemu_netduinoplus2 has 2431 B\n"
-        f"  where: arena 384 B, weights {plan.weights_bytes} B, the rest is firmware\n"
+        "net needs 5248 B of RAM, qemu_netduinoplus2 has 5247 B\n"
+        f"  where: arena 384 B, weights {plan.weights_bytes} B, the rest is the firmware with its stack\n"
         "  next:  choose a larger board (`tinykiln boards`) or a smaller model"
     )
 
@@ -234,8 +234,8 @@ def test_too_little_flash() -> None:
         plan_of(model, with_memory(64 * 1024, 64 * 1024))
     plan = plan_of(model)
     assert str(caught.value) == (
-        "net needs 86 KiB of flash, qemu_netduinoplus2 has 64 KiB\n"
-        f"  where: arena 20004 B, weights {plan.weights_bytes} B, the rest is firmware\n"
+        "net needs 84 KiB of flash, qemu_netduinoplus2 has 64 KiB\n"
+        f"  where: arena 20004 B, weights {plan.weights_bytes} B, the rest is the firmware with its stack\n"
         "  next:  choose a larger board (`tinykiln boards`) or a smaller model"
     )
 

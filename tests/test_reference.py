@@ -24,6 +24,7 @@ from tinykiln.project import TensorInfo
 from tinykiln.reference import (
     Arrays,
     Vectors,
+    _check_version,
     random_inputs,
     read_inputs,
     read_labels,
@@ -272,3 +273,13 @@ def test_refused_labels(labels: Array, got: str, tmp_path: Path) -> None:
     with pytest.raises(VectorError) as caught:
         read_labels(file, LABELLED)
     assert str(caught.value) == f"array 'labels': expected 3 integers, got {got}\n  where: {file}"
+
+
+def test_an_old_litert_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinykiln.reference.metadata.version", lambda name: "1.2.0")
+    with pytest.raises(ToolError) as caught:
+        _check_version()
+    assert str(caught.value) == (
+        "the reference interpreter (LiteRT) is too old: expected 1.3 or newer, got 1.2.0\n"
+        "  next:  pip install --upgrade ai-edge-litert"
+    )

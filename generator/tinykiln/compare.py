@@ -28,11 +28,11 @@ class InferenceResult:
 
 @dataclass(frozen=True, slots=True)
 class LayerResult:
-    """One step of the first inference, run alone. `mismatches` in bytes, None where the vectors lack this step."""
+    """One step of the first inference, run alone. `mismatches` in bytes."""
 
     step: str
     count: int
-    mismatches: int | None
+    mismatches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Outcome:
     @property
     def passed(self) -> bool:
         """At least one inference, and no byte of any output or layer differs."""
-        layers = sum(layer.mismatches or 0 for layer in self.layers)
+        layers = sum(layer.mismatches for layer in self.layers)
         return bool(self.inferences) and layers + sum(result.mismatches for result in self.inferences) == 0
 
 
@@ -74,7 +74,7 @@ def compare(
 
 
 def compare_layers(session: Session, vectors: Vectors) -> tuple[LayerResult, ...]:
-    """The first vector step by step; each step's output is compared where the vectors hold it. Raises as `compare`."""
+    """The first vector step by step, the output of each compared. Raises as `compare`."""
     project = session.project
     check_vectors(project, vectors)
     session.reset()
@@ -83,7 +83,7 @@ def compare_layers(session: Session, vectors: Vectors) -> tuple[LayerResult, ...
         LayerResult(
             step.name,
             _count(project, run.ticks),
-            _difference([run.output], [vectors.layers[step.name]])[0] if step.name in vectors.layers else None,
+            _difference([run.output], [vectors.layers[step.name]])[0],
         )
         for step, run in zip(project.steps, steps, strict=True)
     )
@@ -98,8 +98,7 @@ def check_vectors(project: Project, vectors: Vectors) -> None:
     for info in project.outputs:
         _check(f"output '{info.name}'", vectors.outputs.get(info.name), (vectors.count, *info.shape), info)
     for step in project.steps:
-        if step.name in vectors.layers:
-            _check(f"step '{step.name}'", vectors.layers[step.name], step.output.shape, step.output)
+        _check(f"step '{step.name}'", vectors.layers.get(step.name), step.output.shape, step.output)
 
 
 def _check(what: str, array: Array | None, shape: tuple[int, ...], info: TensorInfo) -> None:

@@ -24,7 +24,7 @@ from tinykiln.data import data_path
 from tinykiln.emit import Sources, quantization_of
 from tinykiln.errors import ProjectError
 from tinykiln.graph import DType, Graph
-from tinykiln.plan import Plan
+from tinykiln.plan import STACK_BYTES, Plan
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -228,6 +228,7 @@ def _template_values(project: Project) -> dict[str, Any]:
         "generator_version": __version__,
         "model": model,
         "board": board_to_json(project.board),
+        "stack_bytes": STACK_BYTES,
     }
 
 

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -22,6 +23,8 @@ import numpy as np
 from tinykiln.errors import ModelError, ToolError, VectorError
 from tinykiln.graph import Array, Graph, Tensor, plain_name
 from tinykiln.plan import Plan
+
+OLDEST_LITERT = (1, 3)
 
 Arrays: TypeAlias = Mapping[str, Array]
 """By name of an input or output, (N, *tensor shape) in the tensor's dtype; by step, (*tensor shape)."""
@@ -137,6 +140,7 @@ def _interpreter(model: bytes) -> Any:
             where=str(error),
             hint="pip install 'tinykiln[verify]' (Linux or macOS, x86-64 or Arm64)",
         ) from error
+    _check_version()
     interpreter = Interpreter(
         model_content=model,
         experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
@@ -145,6 +149,19 @@ def _interpreter(model: bytes) -> Any:
     )
     interpreter.allocate_tensors()
     return interpreter
+
+
+def _check_version() -> None:
+    """LiteRT before 1.3 rounds FULLY_CONNECTED in fixed point: its vectors would fail right firmware."""
+    try:
+        version = metadata.version("ai-edge-litert")
+    except metadata.PackageNotFoundError:
+        return  # a build of the user's own
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_LITERT:
+        raise ToolError(
+            f"the reference interpreter (LiteRT) is too old: expected 1.3 or newer, got {version}",
+            hint="pip install --upgrade ai-edge-litert",
+        )
 
 
 def vectors_to_npz(vectors: Vectors) -> bytes:

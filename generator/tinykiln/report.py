@@ -286,7 +286,7 @@ def layers_text(project: Project, layers: Sequence[LayerResult]) -> str:
     unit = project.board.counter.unit
     rows = [
         [e["step"], e["op"], e["macs"], e["count"], f"{e['count'] / e['macs']:.2f}" if e["macs"] else "",
-         {None: "not compared", 0: "equal"}.get(e["mismatches"], f"{e['mismatches']} bytes differ")]
+         f"{e['mismatches']} bytes differ" if e["mismatches"] else "equal"]
         for e in layers_json(project, layers)
     ]
     return table(rows, ["step", "operator", "MACs", unit, "per MAC", ""])

@@ -67,10 +67,15 @@ def _same_steps(real: Float64s, multiplier: Int64s, shift: Int64s, reach: Int64s
     same = np.ones(step.shape, bool)
     for sums in (step - 1, step, step + 1, step + 2):
         sums = np.clip(sums, -reach, reach)
-        product = sums * real
-        wanted = np.copysign(np.floor(np.abs(product) + 0.5), product) >= levels
+        wanted = _round_half_away(sums * real) >= levels
         same &= wanted == (_round_scaled(sums, multiplier, shift) >= levels)
-    return np.asarray(same.all(axis=1))
+    return np.asarray(same.all(axis=1) & (multiplier[:, 0] >= 0) & (multiplier[:, 0] < 1 << 31))
+
+
+def _round_half_away(real: Float64s) -> Float64s:
+    """C's round(). Adding a half instead would round up the number just below a half."""
+    whole = np.trunc(real)
+    return np.asarray(whole + np.trunc(2 * (real - whole)))
 
 
 def _round_scaled(sums: Int64s, multiplier: Int64s, shift: Int64s) -> Int64s:
