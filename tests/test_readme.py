@@ -12,7 +12,8 @@ def test_excerpt_is_from_the_golden_file() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     golden = (ROOT / "tests/golden/digits/model/digits.c").read_text(encoding="utf-8").splitlines()
     start = readme.index("    /* Memory plan:")
-    excerpt = [line.removeprefix("    ") for line in readme[start : readme.index("\nGenerating again", start)].splitlines()]
+    shown = readme[start : readme.index("\nGenerating again", start)].splitlines()
+    excerpt = [line.removeprefix("    ") for line in shown]
     assert len(excerpt) > 10
     assert [line for line in excerpt if line not in ("", "...") and line not in golden] == []
 
