@@ -46,6 +46,10 @@ def _drawn(seed: int, axes: Axes, repeats: int = 1) -> Iterator[tuple[Random, di
             yield rng, drawn | {axis: value}
 
 
+def _float32(number: float) -> float:
+    return float(np.float32(number))
+
+
 # ---- convolutions and pooling ----
 
 WINDOW: Axes = {
@@ -141,7 +145,7 @@ def extreme_scales() -> Iterator[tuple[str, Model]]:
         if effective >= 1:
             scales = [effective] * 4
         make = model.depthwise_conv2d if depthwise else model.conv2d
-        scales = [float(np.float32(s)) for s in scales]
+        scales = [_float32(s) for s in scales]
         model.output(make(x, weights, bias, weight_scales=scales, scale=scale, zero=-5))
         yield f"effective scale {effective}, depthwise {depthwise}", model
 
@@ -185,17 +189,51 @@ def fully_connected_ties() -> Iterator[tuple[str, Model]]:
     rng = np.random.default_rng(6)
     for (numerator, denominator), depth, weight in itertools.product(RATIOS, (3, 40), (1.0, 0.3)):
         model = Model()
-        x = model.input((2, depth), scale=float(np.float32(numerator)), zero=1)
+        x = model.input((2, depth), scale=_float32(numerator), zero=1)
         weights = rng.integers(-9, 10, (5, depth), np.int8)
         bias = rng.integers(-50, 51, 5, np.int32)
-        model.output(model.fully_connected(x, weights, bias, weight_scales=[float(np.float32(weight))],
-                                           scale=float(np.float32(denominator)), zero=2))
+        model.output(model.fully_connected(x, weights, bias, weight_scales=[_float32(weight)],
+                                           scale=_float32(denominator), zero=2))
         yield f"scales {numerator} * {weight} / {denominator}, depth {depth}", model
     for depth in (1000, 3000):
         model = Model()
         x = model.input((1, depth), zero=-128)
         model.output(model.random_fully_connected(rng, x, 6, per_channel=True))
         yield f"depth {depth}", model
+
+
+STEPS, AROUND = np.arange(-126, 128), np.arange(-3, 5)
+PRECISE = len(STEPS) * len(AROUND)
+PRECISE_SHAPES: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "conv2d": ((1, 1, 1, 1), (PRECISE, 1, 1, 1)),
+    "depthwise_conv2d": ((1, 1, 1, PRECISE), (1, 1, 1, PRECISE)),
+    "fully_connected": ((1, 1), (PRECISE, 1)),
+}
+"""Of the input and of the weights."""
+
+
+def precise_scales(kind: str, seed: int) -> Iterator[tuple[str, Model]]:
+    """Sums of up to 2^24 next to every step of the output: where scales are multiplied as float32, some steps lie
+    elsewhere. Weights are 0, so that the bias is the sum."""
+    rng = np.random.default_rng(seed)
+    for per_channel in (False, True):
+        model = Model()
+        x = model.input(PRECISE_SHAPES[kind][0], scale=_float32(rng.uniform(0.001, 0.02)))
+        for _ in range(4):
+            _precise(model, rng, kind, x, per_channel)
+        yield f"{kind}, per_channel {per_channel}", model
+
+
+def _precise(model: Model, rng: Random, kind: str, x: int, per_channel: bool) -> None:
+    """As many outputs for each of the STEPS as there are places AROUND it."""
+    scales = [_float32(scale) for scale in rng.uniform(0.001, 0.002, PRECISE if per_channel else 1)]
+    scale = _float32(model.scale(x) * 0.002 * 2.0**17)
+    real = np.broadcast_to(model.scale(x) * np.array(scales) / scale, PRECISE)
+    step = np.floor((np.repeat(STEPS, len(AROUND)) - 0.5) / real)
+    bias = (step + np.tile(AROUND, len(STEPS))).astype(np.int32)
+    weights = np.zeros(PRECISE_SHAPES[kind][1], np.int8)
+    make: Callable[..., int] = getattr(model, kind)
+    model.output(make(x, weights, bias, weight_scales=scales, scale=scale))
 
 
 # ---- element by element ----
@@ -222,7 +260,7 @@ def add() -> Iterator[tuple[str, Model]]:
     for rng, s in _drawn(7, axes):
         model = Model()
         operands = [_operand(model, rng, s, i) for i in (0, 1)]
-        scale = float(np.float32(max(s["scales"]) * s["fill"]))
+        scale = _float32(max(s["scales"]) * s["fill"])
         model.output(model.add(*operands, scale=scale, **_options(s, "zero", "activation")))
         yield str(s), model
     model = Model()
@@ -267,7 +305,7 @@ def quantize() -> Iterator[tuple[str, Model]]:
                              for zero, dtype in zip(s["zeros"], s["dtypes"], strict=True))
         model = Model()
         x = model.input((3, 41), scale=s["scale"], zero=zero_in, dtype=source)
-        scale = float(np.float32(s["scale"] / s["ratio"]))
+        scale = _float32(s["scale"] / s["ratio"])
         model.output(model.dequantize(x) if made == "float32"
                      else model.quantize(x, scale=scale, zero=zero_out, dtype=made))
         yield str(s), model
@@ -402,6 +440,9 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "max_pool2d": lambda: _cases("max_pool2d", pool2d("max_pool2d", 12)),
     "fully_connected": lambda: _cases("fully_connected", fully_connected()),
     "fully_connected_ties": lambda: _cases("fully_connected_ties", fully_connected_ties()),
+    "precise_conv2d": lambda: _cases("precise_conv2d", precise_scales("conv2d", 13)),
+    "precise_depthwise_conv2d": lambda: _cases("precise_depthwise_conv2d", precise_scales("depthwise_conv2d", 14)),
+    "precise_fully_connected": lambda: _cases("precise_fully_connected", precise_scales("fully_connected", 15)),
     "add": lambda: _cases("add", add()),
     "softmax": lambda: _cases("softmax", softmax()),
     "quantize": lambda: _cases("quantize", quantize()),
