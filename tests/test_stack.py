@@ -55,8 +55,20 @@ def listing(*instructions: str, name: str = "f", address: int = 0x100) -> str:
 
 
 def parsed(*instructions: str) -> Function:
-    (function,) = parse_listing(listing(*instructions)).values()
-    return function
+    """`f` of these instructions and a return, before `g` at 0x200 and `h` at 0x300."""
+    others = listing("bx\tlr", name="g", address=0x200) + listing("bx\tlr", name="h", address=0x300)
+    return parse_listing(listing(*instructions, "bx\tlr") + others)[0x100]
+
+
+def what_it_needs(function: Function) -> tuple[int, set[int], set[int], bool, bool]:
+    return function.frame, function.calls, function.jumps, function.indirect, function.unbounded
+
+
+def of_a_line(
+    frame: int = 0, calls: tuple[int, ...] = (), jumps: tuple[int, ...] = (), indirect: bool = False,
+    unbounded: bool = False
+) -> tuple[int, set[int], set[int], bool, bool]:
+    return frame, set(calls), set(jumps), indirect, unbounded
 
 
 # ---- listings ----
@@ -77,6 +89,9 @@ def parsed(*instructions: str) -> Function:
     ("subw\tsp, sp, #1052\t@ 0x41c", 1052),
     ("str.w\tr0, [sp, #-4]!", 4),
     ("strd\tr4, r5, [sp, #-16]!", 16),
+    ("strd\tip, lr, [sp, #-16]!", 16),
+    ("vstrw.32\tq4, [sp, #-16]!", 16),
+    ("vpush\t{q4-q7}", 64),
     ("str\tr0, [sp, #4]", 0),
     ("stmia\tr0!, {r4, r5}", 0),
     ("stmdb\tr0!, {r4, r5}", 0),
@@ -88,32 +103,43 @@ def parsed(*instructions: str) -> Function:
     ("mov\tsp, r7", 0),
 ])
 def test_frame_of_an_instruction(instruction: str, size: int) -> None:
-    assert parsed(instruction) == Function(0x100, frame=size)
+    assert what_it_needs(parsed(instruction)) == of_a_line(frame=size)
 
 
-@pytest.mark.parametrize(("instruction", "target"), [
-    ("bl\t200 <g>", 0x200),
-    ("bleq\t200 <g>", 0x200),
-    ("b.w\t200 <g>", 0x200),
-    ("b.n\t110 <f+0x10>", 0x110),
-    ("bne.n\t110 <f+0x10>", 0x110),
-    ("b.n\t100 <f>", 0x100),
-    ("blt.n\t100 <f>", 0x100),
-    ("ble.w\t100 <f>", 0x100),
-    ("bls.n\t100 <f>", 0x100),
+@pytest.mark.parametrize("instruction", ["bl\t200 <g>", "bleq\t200 <g>", "bllt\t200 <g>", "bl.w\t204 <g+0x4>"])
+def test_calls(instruction: str) -> None:
+    assert what_it_needs(parsed(instruction)) == of_a_line(calls=(0x200,))
+
+
+@pytest.mark.parametrize("instruction", [
+    "b.w\t200 <g>", "b.n\t200 <g>", "bne.n\t200 <g>", "ble.w\t200 <g>", "b.w\t2fe <g+0xfe>", "cbz\tr0, 202 <g+0x2>",
+    "wls\tlr, r3, 200 <g>", "le\tlr, 200 <g>",
 ])
-def test_branches(instruction: str, target: int) -> None:
-    assert parsed(instruction) == Function(0x100, calls={target})
+def test_jumps_into_another_function(instruction: str) -> None:
+    assert what_it_needs(parsed(instruction)) == of_a_line(jumps=(0x200,))
+
+
+@pytest.mark.parametrize("instruction", [
+    "b.n\t110 <f+0x10>", "bne.n\t110 <f+0x10>", "b.n\t100 <f>", "blt.n\t100 <f>", "ble.w\t100 <f>", "bls.n\t100 <f>",
+    "cbnz\tr3, 102 <f+0x2>", "le\tlr, 104 <f+0x4>", "letp\tlr, 104 <f+0x4>", "dls\tlr, r5",
+])
+def test_jumps_within_a_function(instruction: str) -> None:
+    assert what_it_needs(parsed(instruction)) == of_a_line()
 
 
 @pytest.mark.parametrize("instruction", ["bl\t100 <f>", "bl.w\t100 <f>", "bleq\t100 <f>", "bllt\t100 <f>"])
 def test_call_of_itself(instruction: str) -> None:
-    assert parsed(instruction) == Function(0x100, calls={0x100}, unbounded=True)
+    assert what_it_needs(parsed(instruction)) == of_a_line(unbounded=True)
+
+
+def test_subroutines_within_a_function_take_its_frame_once_more_each() -> None:
+    function = parsed("push\t{r4, lr}", "bleq\t108 <f+0x8>", "bl\t10a <f+0xa>", "bl\t10a <f+0xa>", "pop\t{r4, pc}", "nop")
+    assert what_it_needs(function) == of_a_line(frame=24)
 
 
 @pytest.mark.parametrize("instruction", ["blx\tr3", "bx\tr3", "bx\tip", "ldr.w\tpc, [pc]", "ldr\tpc, [r3, r0, lsl #2]"])
 def test_indirect_calls(instruction: str) -> None:
-    assert parsed(instruction) == Function(0x100, indirect=True)
+    assert what_it_needs(parsed(instruction)) == of_a_line(indirect=True)
 
 
 @pytest.mark.parametrize("instruction", [
@@ -121,22 +147,67 @@ def test_indirect_calls(instruction: str) -> None:
     ".word\t0x20000000", "ldr\tr3, [pc, #12]\t@ (110 <f+0x10>)", "cbz\tr0, 110 <f+0x10>",
 ])
 def test_neither_frame_nor_call(instruction: str) -> None:
-    assert parsed(instruction) == Function(0x100)
+    assert what_it_needs(parsed(instruction)) == of_a_line()
 
 
 @pytest.mark.parametrize("instruction", ["sub.w\tsp, sp, r3", "sub\tsp, sp, sl", "add\tsp, r3", "add.w\tsp, sp, ip"])
 def test_computed_frame(instruction: str) -> None:
-    assert parsed(instruction) == Function(0x100, unbounded=True)
+    assert what_it_needs(parsed(instruction)) == of_a_line(unbounded=True)
 
 
 def test_functions_of_a_listing() -> None:
     text = "f.elf:     file format elf32-littlearm\n\n\nDisassembly of section .text:\n\n"
     text += listing("push\t{r3, lr}", "sub\tsp, #8", "bl\t200 <g>", "pop\t{r3, pc}") + "\n"
     text += listing("b.w\t300 <h>", name="g", address=0x200)
-    assert parse_listing(text) == {
-        0x100: Function(0x100, frame=16, calls={0x200}),
-        0x200: Function(0x200, calls={0x300}),
-    }
+    text += listing("push\t{r4, lr}", "pop\t{r4, pc}", name="h", address=0x300)
+    functions = parse_listing(text)
+    assert sorted(functions) == [0x100, 0x200, 0x300]
+    assert what_it_needs(functions[0x100]) == of_a_line(frame=16, calls=(0x200,))
+    assert what_it_needs(functions[0x200]) == of_a_line(jumps=(0x300,))
+    assert what_it_needs(functions[0x300]) == of_a_line(frame=8)
+
+
+def jumps_of_first(*instructions: str, following: str = "bx\tlr") -> set[int]:
+    text = listing(*instructions) + listing(following, name="g", address=0x200)
+    return parse_listing(text + listing("b.n\t300 <h>", name="h", address=0x300))[0x100].jumps
+
+
+@pytest.mark.parametrize("instruction", [
+    "eor.w\tr3, r3, #2147483648\t@ 0x80000000", "bne.n\t100 <f>", "bxne\tlr", "popne\t{r4, pc}", "ldmiane.w\tsp!, {r4, pc}",
+    "pop\t{r4, lr}", "ldr\tr0, [pc, #4]\t@ (108 <f+0x8>)", "cbz\tr0, 100 <f>", "le\tlr, 100 <f>", "blx\tr3", "bl\t200 <g>",
+    "bleq\t300 <h>", "mov\tr0, pc", "ldrne.w\tpc, [sp], #4", "svc\t0",
+])
+def test_runs_into_the_next_function(instruction: str) -> None:
+    assert jumps_of_first(instruction) == {0x200}
+    assert jumps_of_first(instruction, "nop", "nop.w") == {0x200}
+
+
+@pytest.mark.parametrize("instruction", [
+    "b.n\t100 <f>", "b.w\t100 <f>", "bx\tlr", "bx\tr3", "pop\t{r4, pc}", "ldmia.w\tsp!, {r4, r5, pc}", "ldr.w\tpc, [sp], #4",
+    "ldr\tpc, [r3, r0, lsl #2]", "mov\tpc, lr", "tbb\t[pc, r0]", "tbh\t[pc, r0, lsl #1]", "udf\t#255\t@ 0xff",
+    "bkpt\t0x0000", "bl\t300 <h>", "bl\t302 <h+0x2>",
+])
+def test_leaves_before_the_next_function(instruction: str) -> None:
+    assert jumps_of_first(instruction) == set()
+    assert jumps_of_first(instruction, "nop") == set()
+
+
+@pytest.mark.parametrize("data", [".word\t0xb5f0b5f0", ".short\t0xb5f0", ".byte\t0x03"])
+def test_nothing_runs_into_the_next_function_over_data(data: str) -> None:
+    assert jumps_of_first("bl\t200 <g>", data) == set()
+    assert jumps_of_first("bl\t200 <g>", data, "nop") == set()
+    assert jumps_of_first(data, "adds\tr0, #1") == {0x200}
+
+
+def test_nothing_runs_from_one_section_into_the_next() -> None:
+    text = listing("adds\tr0, #1") + "\nDisassembly of section .data:\n\n" + listing("bx\tlr", name="g", address=0x200)
+    assert parse_listing(text)[0x100].jumps == set()
+
+
+def test_constants_are_no_functions_to_run_through() -> None:
+    text = "00000100 <table>:\n     100:\t00002804 20003170 000001ea 00000401     .(..p1. ........\n"
+    text += listing("bx\tlr", name="g", address=0x110)
+    assert parse_listing(text)[0x100].jumps == set()
 
 
 # ---- images ----
