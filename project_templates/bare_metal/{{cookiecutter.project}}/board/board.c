@@ -29,8 +29,9 @@ uint8_t board_read(void)
 
 void board_write(const uint8_t *bytes, size_t size)
 {
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++) {
         uart_write(bytes[i]);
+    }
 }
 
 const uint8_t *board_build_id(void)

@@ -27,8 +27,9 @@ uint64_t board_ticks(void)
     uint32_t lock = cpu_lock();
     uint32_t now = DWT_CYCCNT;
 
-    if (now < last)
+    if (now < last) {
         wraps++;
+    }
     last = now;
     uint64_t ticks = (uint64_t)wraps << 32 | now;
     cpu_unlock(lock);

@@ -25,8 +25,9 @@ static void guard(void)
 {
     const uint32_t size = 7u << 1, execute_never = 1u << 28, enable = 1u;   /* 2^(7 + 1) bytes, no access */
 
-    if (MPU_TYPE == 0u)
+    if (MPU_TYPE == 0u) {
         return;
+    }
     MPU_RNR = 0u;
     MPU_RBAR = (uint32_t)(uintptr_t)__stack_guard;
     MPU_RASR = execute_never | size | enable;
@@ -41,8 +42,9 @@ void stack_init(void)
     volatile uint32_t *end;
 
     __asm volatile("mov %0, sp" : "=r"(end));
-    for (volatile uint32_t *word = __stack_bottom; word < end - OWN_FRAME; word++)
+    for (volatile uint32_t *word = __stack_bottom; word < end - OWN_FRAME; word++) {
         *word = PAINT;
+    }
     guard();
 }
 
@@ -50,7 +52,8 @@ uint32_t board_stack_used(void)
 {
     const volatile uint32_t *word = __stack_bottom;
 
-    while (word < __stack_top && *word == PAINT)
+    while (word < __stack_top && *word == PAINT) {
         word++;
+    }
     return (uint32_t)((uintptr_t)__stack_top - (uintptr_t)word);
 }

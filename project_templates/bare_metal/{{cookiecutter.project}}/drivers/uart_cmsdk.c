@@ -25,15 +25,16 @@ void uart_init(void)
 
 uint8_t uart_read(void)
 {
-    while ((UART_STATE & UART_STATE_RX_FULL) == 0u)
+    while ((UART_STATE & UART_STATE_RX_FULL) == 0u) {
         cpu_yield();
+    }
     return (uint8_t)UART_DATA;
 }
 
 void uart_write(uint8_t byte)
 {
-    while ((UART_STATE & UART_STATE_TX_FULL) != 0u)
-        ;
+    while ((UART_STATE & UART_STATE_TX_FULL) != 0u) {
+    }
     UART_DATA = byte;
 }
 
@@ -41,8 +42,9 @@ void uart_write(uint8_t byte)
  * a byte of ten bits takes (a turn of the loop takes more than one clock of the UART). */
 void uart_drain(void)
 {
-    while ((UART_STATE & UART_STATE_TX_FULL) != 0u)
-        ;
-    for (uint32_t i = 0; i < 12u * DIVIDER; i++)
+    while ((UART_STATE & UART_STATE_TX_FULL) != 0u) {
+    }
+    for (uint32_t i = 0; i < 12u * DIVIDER; i++) {
         (void)UART_STATE;
+    }
 }

@@ -69,16 +69,19 @@ _Static_assert(DIVIDER >= 16u && DIVIDER <= 0xFFFFu, "baud rate out of the divid
 
 static bool wait_for(volatile uint32_t *reg, uint32_t mask, uint32_t value)
 {
-    for (uint32_t i = 0; i < LOOKS; i++)
-        if ((*reg & mask) == value)
+    for (uint32_t i = 0; i < LOOKS; i++) {
+        if ((*reg & mask) == value) {
             return true;
+        }
+    }
     return false;
 }
 
 static void clock_init(void)
 {
-    if ((RCC_CFGR & RCC_CFGR_SWS_MASK) == RCC_CFGR_SWS_PLL)
+    if ((RCC_CFGR & RCC_CFGR_SWS_MASK) == RCC_CFGR_SWS_PLL) {
         return;             /* it runs already, and must not be set while it does */
+    }
     RCC_CR |= RCC_CR_HSION;
     (void)wait_for(&RCC_CR, RCC_CR_HSIRDY, RCC_CR_HSIRDY);
     RCC_PLLCFGR = PLL_SETTING;
@@ -107,10 +110,11 @@ void uart_init(void)
     clock_init();
     pin_init(UART_TX_PORT, UART_TX_PIN);
     pin_init(UART_RX_PORT, UART_RX_PIN);
-    if (ON_APB2)
+    if (ON_APB2) {
         RCC_APB2ENR |= 1u << ENABLE_BIT;
-    else
+    } else {
         RCC_APB1ENR |= 1u << ENABLE_BIT;
+    }
     (void)RCC_APB2ENR;
     USART_BRR = DIVIDER;
     USART_CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE;
@@ -119,20 +123,21 @@ void uart_init(void)
 /* Reading the status and then the data also clears an overrun. */
 uint8_t uart_read(void)
 {
-    while ((USART_SR & USART_SR_RXNE) == 0u)
+    while ((USART_SR & USART_SR_RXNE) == 0u) {
         cpu_yield();
+    }
     return (uint8_t)USART_DR;
 }
 
 void uart_write(uint8_t byte)
 {
-    while ((USART_SR & USART_SR_TXE) == 0u)
-        ;
+    while ((USART_SR & USART_SR_TXE) == 0u) {
+    }
     USART_DR = byte;
 }
 
 void uart_drain(void)
 {
-    while ((USART_SR & USART_SR_TC) == 0u)
-        ;
+    while ((USART_SR & USART_SR_TC) == 0u) {
+    }
 }

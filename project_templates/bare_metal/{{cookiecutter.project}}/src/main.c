@@ -17,6 +17,7 @@ int main(void)
     /* Set up your own devices here. */
 
     crt_link_init(&host, &{{ cookiecutter.model.name }}_model, &board_link_port);
-    for (;;)
+    for (;;) {
         crt_link_receive(&host, board_read());
+    }
 }

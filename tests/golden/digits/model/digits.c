@@ -134,8 +134,9 @@ static void step(unsigned index)
 
 void digits_run(void)
 {
-    for (unsigned i = 0; i < 9; i++)
+    for (unsigned i = 0; i < 9; i++) {
         step(i);
+    }
 }
 
 void digits_init(void)

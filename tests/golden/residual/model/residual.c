@@ -134,8 +134,9 @@ static void step(unsigned index)
 
 void residual_run(void)
 {
-    for (unsigned i = 0; i < 9; i++)
+    for (unsigned i = 0; i < 9; i++) {
         step(i);
+    }
 }
 
 void residual_init(void)
