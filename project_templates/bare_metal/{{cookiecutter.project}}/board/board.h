@@ -37,6 +37,7 @@ extern const struct crt_link_port board_link_port;
 /* ---- Between the files of board/ ---- */
 
 void counter_init(void);            /* the counter behind board_ticks */
+void fault_init(void);              /* faults can be reported; first thing at reset */
 void stack_init(void);              /* paints the unused stack and guards its end; once, before main */
 void Reset_Handler(void);           /* where the processor starts */
 void SysTick_Handler(void);

@@ -5,6 +5,10 @@
 
 extern uint32_t __stack_guard[], __stack_bottom[];
 
+/* A fault while this is set is one of the report itself. Set at reset, before anything can fail: a
+ * fault before .bss is cleared must not see what the RAM holds at power-up or kept over a restart. */
+static volatile bool reporting;
+
 void fault_report(uint32_t sp, uint32_t pc, uint32_t lr, uint32_t exception);
 
 /* The stack pointer may be broken. The two words of interest are fetched where the exception
@@ -35,18 +39,25 @@ __attribute__((naked)) void Fault_Handler(void)
         ".ltorg");
 }
 
+void fault_init(void)
+{
+    reporting = false;
+}
+
 static void put_text(const char *text)
 {
-    while (*text != '\0')
+    while (*text != '\0') {
         uart_write((uint8_t)*text++);
+    }
 }
 
 static void put_value(const char *name, uint32_t value)
 {
     put_text(name);
     put_text(" 0x");
-    for (unsigned shift = 32u; shift > 0u; shift -= 4u)
+    for (unsigned shift = 32u; shift > 0u; shift -= 4u) {
         uart_write((uint8_t)"0123456789abcdef"[(value >> (shift - 4u)) & 0xFu]);
+    }
 }
 
 static bool is_stack_overflow(uint32_t cfsr)
@@ -61,23 +72,24 @@ static bool is_stack_overflow(uint32_t cfsr)
 static __attribute__((noreturn)) void restart(void)
 {
     uart_drain();
-    if ((DEBUG_DHCSR & DEBUG_DHCSR_C_DEBUGEN) != 0u)
+    if ((DEBUG_DHCSR & DEBUG_DHCSR_C_DEBUGEN) != 0u) {
         __asm volatile("bkpt 0");
+    }
     SCB_AIRCR = SCB_AIRCR_RESET;
     cpu_barrier();
-    for (;;)
-        ;
+    for (;;) {
+    }
 }
 
 /* Called by Fault_Handler alone. pc and lr are 0 where the exception left no frame to read. */
 __attribute__((noreturn, used)) void fault_report(uint32_t sp, uint32_t pc, uint32_t lr, uint32_t exception)
 {
-    static volatile bool reporting;
     uint32_t cfsr = SCB_CFSR;
     bool no_frame = (cfsr & (CFSR_MSTKERR | CFSR_STKERR | CFSR_STKOF)) != 0u;
 
-    if (reporting)
-        restart();          /* the report itself failed */
+    if (reporting) {
+        restart();
+    }
     reporting = true;
     uart_init();            /* the fault may have come before, or may have changed it */
     uart_write(0u);         /* ends a frame of which half was sent */

@@ -38,10 +38,12 @@ static void memory_init(void)
 {
     const uint32_t *from = __data_load;
 
-    for (uint32_t *to = __data_start; to < __data_end; to++)
+    for (uint32_t *to = __data_start; to < __data_end; to++) {
         *to = *from++;
-    for (uint32_t *to = __bss_start; to < __bss_end; to++)
+    }
+    for (uint32_t *to = __bss_start; to < __bss_end; to++) {
         *to = 0u;
+    }
 }
 
 /* Apart from Reset_Handler, as the compiler may use the registers of the FPU from here on. */
@@ -51,12 +53,13 @@ static __attribute__((noinline, noreturn)) void start(void)
     memory_init();
     SCB_SHCSR |= SCB_SHCSR_FAULTS;
     (void)main();
-    for (;;)
-        ;
+    for (;;) {
+    }
 }
 
 __attribute__((noreturn)) void Reset_Handler(void)
 {
+    fault_init();
     SCB_VTOR = (uint32_t)(uintptr_t)&vectors;
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     SCB_CPACR |= SCB_CPACR_FPU;
