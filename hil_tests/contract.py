@@ -37,6 +37,7 @@ REPORT: dict[str, Any] = {
     "layers": [
         {"index": INTEGER, "step": TEXT, "op": TEXT, "macs": INTEGER, "count": INTEGER, "mismatches": INTEGER}
     ],
+    "link": {"retries": INTEGER},
     "passed": TRUTH,
 }
 

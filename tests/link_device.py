@@ -14,10 +14,13 @@ import threading
 import tty
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import serial
+from serial.rfc2217 import PortManager
 from tinykiln.boards import Board, Console, Counter, Region
 from tinykiln.project import ModelInfo, Project, StepInfo, TensorInfo
 
@@ -85,6 +88,38 @@ def pty_device(**options: object) -> Iterator[str]:
         os.close(slave)
 
 
+@contextlib.contextmanager
+def rfc2217_device(**options: object) -> Iterator[str]:
+    """A device behind a server of RFC 2217 that takes one connection; its URL."""
+    with (
+        tcp_device(**options) as url,
+        serial.serial_for_url(url, timeout=0.002) as port,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        thread = threading.Thread(target=_serve_rfc2217, args=[listener, port])
+        thread.start()
+        try:
+            yield f"rfc2217://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(timeout=5)
+            assert not thread.is_alive()
+
+
+def _serve_rfc2217(listener: socket.socket, port: serial.Serial) -> None:
+    with contextlib.suppress(OSError), listener.accept()[0] as client:
+        client.settimeout(0.002)
+        manager = PortManager(port, SimpleNamespace(write=client.sendall))
+        while True:
+            with contextlib.suppress(TimeoutError):
+                received = client.recv(1024)
+                if not received:
+                    return
+                port.write(b"".join(manager.filter(received)))
+            client.sendall(b"".join(manager.escape(port.read(256))))
+
+
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
     """Ends the devices; one that a sanitiser stopped has said why on stderr, and fails the test."""
     for process in processes:
@@ -110,7 +145,6 @@ def project(size: int = 600, path: Path = Path()) -> Project:
         console=Console("none", 0, 1, 115200),
         counter=Counter("systick", "cycles", 1_000_000, 1.0),
         emulator=None,
-        flash_methods=("openocd",),
         usb=("0483:374b",),
     )
     return Project(

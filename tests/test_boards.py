@@ -11,6 +11,7 @@ import yaml
 from tinykiln.boards import Board, board_from_json, board_to_json, find_board, read_boards
 from tinykiln.data import data_path
 from tinykiln.errors import BoardError, ToolError
+from tinykiln.graph import plain_name
 
 MINE: dict[str, Any] = {
     "title": "My board",
@@ -110,7 +111,7 @@ def test_a_file_of_the_users_adds_boards(tmp_path: Path) -> None:
     path = board_file(tmp_path, yaml.safe_dump({"mine": MINE}))
     board = find_board("mine", path)
     assert (board.region("flash").size, board.region("ram").size) == (512 * 1024, 128 * 1024)
-    assert (board.emulator, board.flash_methods, board.usb) == (None, (), ())
+    assert (board.emulator, board.usb) == (None, ())
     assert list(read_boards(path)) == [*read_boards(), "mine"]
 
 
@@ -129,7 +130,10 @@ WRONG = [
     ("cpu", "cortex-m99", "expected one of cortex-m3, cortex-m4, cortex-m7, cortex-m33, cortex-m55, got 'cortex-m99'"),
     ("cpu", ..., "the field is missing"),
     ("colour", "red", "unknown field"),
-    ("title", 7, "expected a text of one line, got 7"),
+    ("flash", ["openocd"], "unknown field"),
+    ("title", 7, "expected 1 to 80 letters, digits, spaces and _.:;,/+=()@<>[]-, got 7"),
+    ("title", "odd */ title", "expected 1 to 80 letters, digits, spaces and _.:;,/+=()@<>[]-, got 'odd */ title'"),
+    ("title", "", "expected 1 to 80 letters, digits, spaces and _.:;,/+=()@<>[]-, got ''"),
     ("fpu", "fpv5-d16", "expected one of none, fpv4-sp-d16 for a cortex-m4, got 'fpv5-d16'"),
     ("isa", "armv7em_dsp", "expected a list, got 'armv7em_dsp'"),
     ("memory", ["flash"], "expected memory regions by name, got ['flash']"),
@@ -148,7 +152,6 @@ WRONG = [
     ("console.rx", ..., "the field is missing"),
     ("counter.source", "rtc", "expected one of systick, dwt, got 'rtc'"),
     ("counter.unit", "instructions", "instructions are counted in the emulator"),
-    ("flash", ["magic"], "expected one of openocd, stm32flash, got 'magic'"),
     ("usb", ["0483-374b"], 'expected a text such as "0483:374b"'),
 ]
 
@@ -173,6 +176,34 @@ def test_regions_must_not_overlap_or_leave_the_address_space(tmp_path: Path) -> 
     assert refusal(tmp_path, changed("memory.ram.origin", 0xFFFFFFF0)).startswith("the region ends at 0x10001fff0")
     touching = changed("memory.ram.origin", 0x08080000)
     assert "mine" in read_boards(board_file(tmp_path, yaml.safe_dump({"mine": touching})))
+
+
+@pytest.mark.parametrize("name", [
+    "text", "data", "bss", "stack", "rodata", "vectors", "note", "comment", "debug_info",
+    "origin", "org", "o", "length", "len", "l",
+])
+def test_regions_are_not_called_as_sections_or_words_of_the_linker(tmp_path: Path, name: str) -> None:
+    memory = {**MINE["memory"], name: {"origin": 0x10000000, "size": "64K"}}
+    assert refusal(tmp_path, changed("memory", memory)) == (
+        f"a region cannot be called {name}: this is a section or word of the linker\n"
+        f"  where: my.yaml, board mine, field memory.{name}\n"
+        "  next:  rename it"
+    )
+    memory = {**MINE["memory"], f"{name}1": {"origin": 0x10000000, "size": "64K"}}
+    if name != "debug_info":
+        assert "mine" in read_boards(board_file(tmp_path, yaml.safe_dump({"mine": changed("memory", memory)})))
+
+
+def test_titles_are_those_that_fit_a_comment(tmp_path: Path) -> None:
+    entry = board_to_json(find_board("nucleo_f446re"))
+    texts = [f"a{chr(i)}b" for i in (*range(0x100), 0x3B1, 0x4E2D)] + ["x" * 80, "x" * 81]
+    refused = []
+    for text in texts:
+        try:
+            assert board_from_json(entry | {"title": text}).title == text
+        except BoardError:
+            refused.append(text)
+    assert refused == [text for text in texts if plain_name(text) != text]
 
 
 def test_an_emulated_board_is_counted_by_systick(tmp_path: Path) -> None:

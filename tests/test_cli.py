@@ -24,6 +24,9 @@ from real_models import real_model
 from tinykiln import cli
 from tinykiln.arguments import VERBS
 from tinykiln.cli import main
+from tinykiln.errors import DeviceError
+from tinykiln.link import Timeouts
+from tinykiln.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
 Captured = pytest.CaptureFixture[str]
@@ -109,6 +112,16 @@ def test_wrong_number_of_vectors(capsys: Captured, tmp_path: Path, model: Path, 
         f"tinykiln generate: error: argument --vectors: expected a whole number from 1 to 1000, got {count[:20]!r}"
     )
     assert not (tmp_path / "fw").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "profile", "test", "flash-and-test"])
+@pytest.mark.parametrize("time", ["0", "-1", "nan", "inf", "1 s", ""])
+def test_wrong_time(capsys: Captured, verb: str, time: str) -> None:
+    status, out, err = said(capsys, verb, "fw", f"--timeout={time}")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        f"tinykiln {verb}: error: argument --timeout: expected a number of seconds above 0, got {time!r}"
+    )
 
 
 def test_version(capsys: Captured) -> None:
@@ -341,6 +354,20 @@ def test_a_failed_test_is_status_1(built: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == f"digits on {BOARD}: 0 of 2 inferences equal the reference"
     assert done.stdout.splitlines()[-1] == "FAILED"
     assert json.loads((tmp_path / "report.json").read_text())["passed"] is False
+
+
+@pytest.mark.parametrize("verb", ["run", "profile", "test", "flash-and-test"])
+@pytest.mark.parametrize(("option", "seconds"), [([], 120.0), (["--timeout", "0.25"], 0.25)])
+def test_the_time_that_an_inference_may_take(
+    built: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, verb: str, option: list[str], seconds: float
+) -> None:
+    def refuse(*arguments: Any) -> Session:
+        assert arguments[-1] == Timeouts(inference=seconds)
+        raise DeviceError("asked")
+
+    monkeypatch.setattr(cli, "connect", refuse)
+    files = ["--inputs", ROOT / "examples/digits/test.npz", "--outputs", built / "out.npz"] if verb == "run" else []
+    assert refused(capsys, verb, built, *option, *files) == "error: asked\n"
 
 
 # ---- Streams and signals ----

@@ -21,7 +21,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from link_device import BUILD_ID, DIGEST, ROOT, command, expected, inputs, project, pty_device, tcp_device
+from link_device import (
+    BUILD_ID,
+    DIGEST,
+    ROOT,
+    command,
+    expected,
+    inputs,
+    project,
+    pty_device,
+    rfc2217_device,
+    tcp_device,
+)
 from tinykiln import session as session_module
 from tinykiln.boards import Emulator
 from tinykiln.elf import read_build_id
@@ -32,7 +43,7 @@ from tinykiln.project import Project
 from tinykiln.session import Inference, Session, connect
 
 Device = Callable[..., AbstractContextManager[str]]
-both = pytest.mark.parametrize("device", [tcp_device, pty_device])
+each = pytest.mark.parametrize("device", [tcp_device, pty_device, rfc2217_device])
 QUICK = Timeouts(answer=0.05, request=0.4, hello=0.5, inference=0.5)
 PATIENT = Timeouts(answer=0.01, request=8, hello=8, inference=8)
 
@@ -55,7 +66,7 @@ def message(error: pytest.ExceptionInfo[TinyKilnError]) -> str:
     return re.sub(r"(127\.0\.0\.1:|/dev/pts/)\d+", r"\1N", str(error.value))
 
 
-@both
+@each
 def test_runs_are_right_and_in_order(device: Device) -> None:
     rng = np.random.default_rng(1)
     with session(device) as opened:
@@ -69,7 +80,7 @@ def test_runs_are_right_and_in_order(device: Device) -> None:
         assert_equal(opened.run(given), given, 0)
 
 
-@both
+@each
 def test_steps_are_those_of_a_run(device: Device) -> None:
     given = inputs(np.random.default_rng(2))
     with session(device) as opened:
@@ -104,7 +115,7 @@ def test_a_line_that_is_too_bad_is_an_error() -> None:
         connect(project(), BUILD_ID, url, timeouts=QUICK)
 
 
-@both
+@each
 def test_text_is_passed_through(device: Device) -> None:
     text: list[str] = []
     with device(text=1) as url, connect(project(), BUILD_ID, url, text.append) as opened:
@@ -221,17 +232,17 @@ def run_error(device: Device, runs: int = 1, timeouts: Timeouts | None = None, *
     return message(error)
 
 
-@both
+@each
 def test_a_reset_in_the_middle(device: Device) -> None:
-    assert run_error(device, runs=3, restart=3, timeouts=Timeouts(answer=0.05)).replace("/dev/pts/", "socket://") in (
+    error = run_error(device, runs=3, restart=3, timeouts=Timeouts(answer=0.05))
+    assert re.sub("port .*N", "port X", error) == (
         "the device restarted in the middle: it no longer knows this session\n"
-        f"  where: port socket://{place}N\n"
+        "  where: port X\n"
         "  next:  look at its text output for the reason, then try again"
-        for place in ("", "127.0.0.1:")
     )
 
 
-@both
+@each
 def test_a_crash_is_seen_at_once(device: Device) -> None:
     start = time.monotonic()
     assert run_error(device, runs=2, crash=2).startswith(
@@ -244,7 +255,7 @@ def test_an_inference_that_takes_too_long() -> None:
     assert run_error(tcp_device, slow=1, timeouts=QUICK) == (
         "the inference takes too long: expected an end within 0.5 s, got none\n"
         "  where: port socket://127.0.0.1:N\n"
-        "  next:  allow more time, or look at the device's text output"
+        "  next:  allow more time with --timeout SECONDS, or look at the device's text output"
     )
 
 
@@ -291,7 +302,11 @@ def test_a_port_that_closes() -> None:
     assert str(error.value).startswith("expected an open port, got: ")
 
 
-@pytest.mark.parametrize("port", ["/dev/no-such-port", "socket://127.0.0.1:1", "nonsense://x", "socket://"])
+@pytest.mark.parametrize("port", [
+    "a\0b", "/dev/no-such-port", "socket://127.0.0.1:1", "socket://", "nonsense://x", "loop://?x", "hwgrep://[",
+    "rfc2217://", "rfc2217://127.0.0.1", "rfc2217://127.0.0.1:1", "RFC2217://127.0.0.1:1", "rfc2217://127.0.0.1:99999",
+    "rfc2217://127.0.0.1:1?nonsense", "rfc2217://[",
+])
 def test_a_port_that_does_not_open(port: str) -> None:
     with pytest.raises(DeviceError) as error:
         connect(project(), BUILD_ID, port)
@@ -378,12 +393,17 @@ def test_flash_copies_the_built_image(tmp_path: Path) -> None:
 
 def test_flash_of_a_board_that_needs_a_tool() -> None:
     with pytest.raises(DeviceError) as error:
-        flash(project(), "/dev/ttyACM0")
+        flash(project(path=Path("fw")), "/dev/ttyACM3")
     assert str(error.value) == (
-        "tinykiln cannot flash test_board itself: expected one of qemu, got openocd\n"
-        "  where: port /dev/ttyACM0\n"
-        "  next:  flash build/firmware.bin or build/firmware.elf with the vendor's tool, then: tinykiln test"
+        "tinykiln cannot flash test_board itself\n"
+        "  where: port /dev/ttyACM3\n"
+        "  next:  flash build/firmware.bin or build/firmware.elf with the vendor's tool, then:"
+        " tinykiln test fw --port /dev/ttyACM3"
     )
+    with pytest.raises(DeviceError) as error:
+        flash(project(path=Path("fw")))
+    assert error.value.where == ""
+    assert error.value.hint.endswith("then: tinykiln test fw --port /dev/ttyACM0")
 
 
 def test_nothing_is_flashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,13 +175,22 @@ def test_the_workflow_runs_qemu_only_where_there_is_an_emulator(tmp_path: Path) 
     emulated = render(BOARDS["qemu_mps2_an386"], tmp_path / "a") / ".github" / "workflows" / "firmware.yml"
     real = render(BOARDS["nucleo_f446re"], tmp_path / "b") / ".github" / "workflows" / "firmware.yml"
     assert "qemu-system-arm" in emulated.read_text(encoding="utf-8")
-    assert "tinykiln==1.2.3" in emulated.read_text(encoding="utf-8")
+    assert "          TINYKILN: ${{ vars.TINYKILN || 'tinykiln==1.2.3' }}\n" in emulated.read_text(encoding="utf-8")
     assert "qemu" not in real.read_text(encoding="utf-8").lower()
+
+
+def test_the_readme_says_how_each_board_is_flashed_and_tested(tmp_path: Path) -> None:
+    emulated = (render(BOARDS["qemu_mps2_an386"], tmp_path / "a") / "README.md").read_text(encoding="utf-8")
+    real = (render(BOARDS["nucleo_f446re"], tmp_path / "b") / "README.md").read_text(encoding="utf-8")
+    assert "repository variable `TINYKILN`" in emulated and "repository variable" not in real
+    assert "`tinykiln flash-and-test . --json -`" in emulated
+    assert "tinykiln flash" not in real
+    assert "test what runs there: `tinykiln test . --port /dev/ttyACM0`" in real
 
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_nothing_of_the_template_is_left(built: Built, name: str) -> None:
     for path in built(name).rglob("*"):
         if path.is_file() and not {"build", "model", "crt"} & set(path.relative_to(built(name)).parts):
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8").replace("${{ vars.", "")
             assert not any(mark in text for mark in ("{{", "{%", "cookiecutter")), path

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tinykiln import __version__
+from tinykiln.link import Timeouts
 
 Verb: TypeAlias = Callable[[argparse.Namespace], int]
 MOST_VECTORS = 1000
@@ -18,6 +20,17 @@ def vector_count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text[:10]) <= MOST_VECTORS:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_VECTORS}, got {text[:20]!r}")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text[:20]!r}")
+    return value
 
 
 OPTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
@@ -34,6 +47,8 @@ OPTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     ),
     "port": ((("--port",), {"help": "serial port: /dev/ttyACM0, socket://host:port, rfc2217://host:port; "
                                     "an emulated board needs none"}),),
+    "timeout": ((("--timeout",), {"type": seconds, "default": Timeouts().inference, "metavar": "SECONDS",
+                                  "help": "how long an inference may take (default: %(default)g)"}),),
     "inputs": ((("--inputs",), {"type": Path, "metavar": "NPZ", "help": "your own inputs instead of golden vectors"}),),
     "files": (
         (("--inputs",), {"type": Path, "required": True, "metavar": "NPZ", "help": "one array per input, (N, ...)"}),
@@ -49,10 +64,10 @@ VERBS: dict[str, tuple[tuple[str, ...], str]] = {
     "generate": (("model", "board", "boards", "output"), "kws.tflite --board qemu_mps2_an386 -o fw"),
     "build": (("project",), "fw"),
     "flash": (("project", "port"), "fw"),
-    "run": (("project", "port", "files"), "fw --inputs in.npz --outputs out.npz"),
-    "profile": (("project", "port"), "fw"),
-    "test": (("project", "port", "inputs"), "fw --port /dev/ttyACM0"),
-    "flash-and-test": (("project", "port", "inputs"), "fw --json report.json"),
+    "run": (("project", "port", "timeout", "files"), "fw --inputs in.npz --outputs out.npz"),
+    "profile": (("project", "port", "timeout"), "fw"),
+    "test": (("project", "port", "timeout", "inputs"), "fw --port /dev/ttyACM0"),
+    "flash-and-test": (("project", "port", "timeout", "inputs"), "fw --json report.json"),
 }
 """Verb -> keys of OPTIONS, and the arguments of an example."""
 

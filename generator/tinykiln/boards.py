@@ -86,7 +86,7 @@ class Emulator:
 class Board:
     """One board. `isa` names the kernel directories it can use, best first; portable C is implied.
 
-    `flash_methods` names ways to flash, tried in order; `usb` lists "VID:PID" of its serial port.
+    `usb` lists "VID:PID" of its serial port.
     """
 
     name: str
@@ -98,7 +98,6 @@ class Board:
     console: Console
     counter: Counter
     emulator: Emulator | None
-    flash_methods: tuple[str, ...]
     usb: tuple[str, ...]
 
     def region(self, name: str) -> Region:
@@ -137,7 +136,6 @@ DRIVERS: Mapping[str, Driver] = {
     "stm32f4": Driver(16, 0xFFFF, True, (0x40011000, 0x40004400, 0x40004800, 0x40004C00, 0x40005000, 0x40011400)),
 }
 
-FLASH_METHODS = ("openocd", "stm32flash")
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where PyYAML was built with it: ten times as fast."""
 SOURCES: tuple[CounterSource, ...] = ("systick", "dwt")
@@ -145,7 +143,14 @@ UNITS: tuple[CounterUnit, ...] = ("instructions", "cycles")
 BAUD_TOLERANCE = 0.02
 """Largest error of the baud rate: two ends that are each off by 2 % still read a byte's last bit right."""
 
+TITLE_CHARACTERS = "letters, digits, spaces and _.:;,/+=()@<>[]-"
+"""They cannot end a C comment or string: see `graph.plain_name`."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NO_REGION = re.compile("text|data|bss|stack|rodata|vectors|note|comment|debug_.*|origin|org|o|length|len|l")
+"""Sections of an image, and words of the linker's own: a region gets a section of its name."""
+
+_TITLE = re.compile(r"[A-Za-z0-9 _.:;,/+=()@<>\[\]-]{1,80}")
 _PIN = re.compile(r"P[A-K]([0-9]|1[0-5])")
 _USB = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
 
@@ -199,7 +204,6 @@ def board_to_json(board: Board) -> Json:
             **pins,
         },
         "counter": {"source": board.counter.source, "unit": board.counter.unit, "hz": board.counter.hz},
-        "flash": list(board.flash_methods),
         "usb": list(board.usb),
     }
     if board.emulator:
@@ -255,14 +259,13 @@ def _refuse_duplicates(node: yaml.Node | None, file: str) -> None:
 def _board(place: Place, entry: object) -> Board:
     if not _NAME.fullmatch(place.board):
         raise place.error("a board's name has small letters, digits and _, a letter first")
-    fields = fields_of(
-        place, entry, ("title", "cpu", "fpu", "isa", "memory", "console", "counter"), ("emulator", "flash", "usb")
-    )
+    required = ("title", "cpu", "fpu", "isa", "memory", "console", "counter")
+    fields = fields_of(place, entry, required, ("emulator", "usb"))
     cpu = choice(place.at("cpu"), fields["cpu"], tuple(CPUS))
     emulator = fields.get("emulator")
     return Board(
         name=place.board,
-        title=text(place.at("title"), fields["title"]),
+        title=pattern(place.at("title"), fields["title"], _TITLE, f"1 to 80 {TITLE_CHARACTERS}"),
         cpu=cpu,
         fpu=choice(place.at("fpu"), fields["fpu"], CPUS[cpu].fpus, f" for a {cpu}"),
         isa=list_of(place.at("isa"), fields["isa"], lambda at, v: choice(at, v, CPUS[cpu].isas, f" for a {cpu}")),
@@ -270,7 +273,6 @@ def _board(place: Place, entry: object) -> Board:
         console=_console(place.at("console"), fields["console"]),
         counter=_counter(place.at("counter"), fields["counter"], emulated=emulator is not None),
         emulator=None if emulator is None else _emulator(place.at("emulator"), emulator),
-        flash_methods=list_of(place.at("flash"), fields.get("flash", []), lambda at, v: choice(at, v, FLASH_METHODS)),
         usb=list_of(place.at("usb"), fields.get("usb", []), _usb),
     )
 
@@ -291,6 +293,8 @@ def _memory(place: Place, value: object) -> tuple[Region, ...]:
 def _region(place: Place, name: str, value: object) -> Region:
     if not _NAME.fullmatch(name):
         raise place.error("a region's name has small letters, digits and _, a letter first")
+    if _NO_REGION.fullmatch(name):
+        raise place.error(f"a region cannot be called {name}: this is a section or word of the linker", "rename it")
     fields = fields_of(place, value, ("origin", "size"))
     origin, size = address(place.at("origin"), fields["origin"]), size_in_bytes(place.at("size"), fields["size"])
     region = Region(name, origin, size)

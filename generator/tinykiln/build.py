@@ -67,7 +67,7 @@ def build(project: Project) -> Image:
 
 def read_image(project: Project) -> Image:
     """The image that was built last. Raises BuildError where there is none, ToolError where objdump is missing."""
-    elf = project.path / "build" / "firmware.elf"
+    elf = project.elf
     if not elf.is_file():
         raise BuildError("the firmware is not built", where=str(elf), hint=f"tinykiln build {project.path}")
     _need(OBJDUMP)

@@ -25,12 +25,14 @@ from tinykiln.compare import compare, compare_layers
 from tinykiln.elf import read_build_id
 from tinykiln.emit import emit
 from tinykiln.errors import TinyKilnError, ToolError, VectorError
+from tinykiln.fields import Json
 from tinykiln.flash import flash
 from tinykiln.graph import Array, Graph
+from tinykiln.link import Timeouts
 from tinykiln.load import load, supported_ops
 from tinykiln.passes import simplify
 from tinykiln.plan import Plan, make_plan
-from tinykiln.project import Project, read_project, write_project
+from tinykiln.project import GOLDEN, Project, read_project, write_project
 from tinykiln.reference import (
     Vectors,
     random_inputs,
@@ -43,7 +45,6 @@ from tinykiln.reference import (
 from tinykiln.session import Inference, Session, connect
 
 INTERRUPTED = 130
-GOLDEN = "tests/golden.npz"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,7 +161,7 @@ def profile(arguments: argparse.Namespace) -> int:
     """Count every step of one inference on the device."""
     project = read_project(arguments.project)
     with open_session(project, arguments) as session:
-        layers = compare_layers(session, vectors_from_npz(project.path / GOLDEN))
+        layers = compare_layers(session, vectors_from_npz(project.golden))
     show(arguments, report.profile_json(project, layers), report.layers_text(project, layers))
     return 0
 
@@ -191,7 +192,7 @@ def plan_of(graph: Graph, arguments: argparse.Namespace) -> Plan:
 def vectors_of(project: Project, arguments: argparse.Namespace) -> tuple[Vectors, Array | None]:
     """The user's own inputs with what the reference makes of them, or the project's golden vectors; labels if given."""
     if arguments.inputs is None:
-        return vectors_from_npz(project.path / GOLDEN), None
+        return vectors_from_npz(project.golden), None
     model = project.path / project.model.file
     planned = make_plan(simplify(load(model)), project.board)
     inputs = read_inputs(arguments.inputs, project.inputs)
@@ -211,8 +212,9 @@ def report_test(
 
 def open_session(project: Project, arguments: argparse.Namespace, image: Image | None = None) -> Session:
     """A session with the device, which must run the image that was built last."""
-    build_id = image.build_id if image else read_build_id(project.path / "build" / "firmware.elf")
-    return connect(project, build_id, arguments.port, on_text=lambda text: print(text, end="", file=sys.stderr))
+    build_id = image.build_id if image else read_build_id(project.elf)
+    timeouts = Timeouts(inference=arguments.timeout)
+    return connect(project, build_id, arguments.port, lambda text: print(text, end="", file=sys.stderr), timeouts)
 
 
 def save_outputs(path: Path, outputs: dict[str, Array]) -> None:
@@ -225,7 +227,7 @@ def save_outputs(path: Path, outputs: dict[str, Array]) -> None:
         raise VectorError(f"cannot write the outputs: {error.strerror}", where=str(path)) from error
 
 
-def show(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:
+def show(arguments: argparse.Namespace, data: Json, text: str) -> None:
     """JSON to the file that --json names (- is stdout), and the text to stdout unless the JSON went there."""
     progress("")
     document = json.dumps(data, indent=2) + "\n"

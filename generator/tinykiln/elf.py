@@ -11,6 +11,7 @@ from elftools.elf.sections import NoteSection
 from tinykiln.errors import BuildError
 
 BUILD_ID_SIZE = 20
+"""Bytes: a SHA-1."""
 
 
 def read_build_id(elf: Path) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from tinykiln.errors import BoardError
 
-Json: TypeAlias = dict[str, object]
+Json: TypeAlias = dict[str, Any]
+"""An object of a JSON or YAML file."""
+
 T = TypeVar("T")
 
 _SIZE = re.compile(r"([0-9]{1,10})([KM]?)")

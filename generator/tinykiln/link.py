@@ -10,7 +10,6 @@ import re
 import struct
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -22,7 +21,6 @@ from tinykiln.errors import DeviceError
 
 VERSION = 1
 BODY_MAX = 240
-BUILD_ID_SIZE = 20
 NAME_MAX = 80
 
 WRITE_HEAD = struct.Struct("<HI")
@@ -34,7 +32,6 @@ OVERHEAD = 2 + FRAME_MAX - BODY_MAX
 """Bytes on the wire that a frame has besides its body."""
 
 ANSWER = 0x80
-EVENT = 0xC0
 SLICE_S = 0.01
 """A port is opened with this time-out: how long a read may wait for bytes that do not come."""
 
@@ -83,10 +80,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. A request is sent again when no answer came within `answer`; all in all it may take
-    `hello` for HELLO, `inference` for RUN and STEP, `request` for the others."""
+    """Seconds. A request is sent again when no answer came within `answer`, the first one of a session within
+    `hello_answer`, as a device that starts up hears nothing; all in all it may take `hello` for HELLO,
+    `inference` for RUN and STEP, `request` for the others."""
 
     answer: float = 0.5
+    hello_answer: float = 0.05
     request: float = 5.0
     hello: float = 10.0
     inference: float = 120.0
@@ -179,7 +178,10 @@ class Splitter:
 
 @dataclass(slots=True)
 class Counts:
-    """What went over the port, for a report at the end: `retries` are requests that were sent again."""
+    """What went over the port, for a report at the end: `retries` are requests that were sent again.
+
+    HELLO is not among the retries: it goes out until the device has started up.
+    """
 
     requests: int = 0
     retries: int = 0
@@ -192,8 +194,7 @@ class Link:
     """One session over an open port, stop-and-wait.
 
     `where` describes the port in errors, `closed` makes the error of a port that failed. Text of the
-    device goes to `on_text`, in pieces of any length. Frames that the device sends unasked are kept in
-    `events` (the newest 1000).
+    device goes to `on_text`, in pieces of any length. Frames that the device sends unasked are ignored.
     """
 
     port: Port
@@ -203,7 +204,6 @@ class Link:
     closed: Callable[[Exception], DeviceError]
     timeouts: Timeouts = Timeouts()
     counts: Counts = field(default_factory=Counts)
-    events: deque[Frame] = field(default_factory=lambda: deque(maxlen=1000))
     splitter: Splitter = field(default_factory=Splitter)
     sequence: int = 0
     line: str = ""
@@ -237,7 +237,8 @@ class Link:
 
     def _exchange(self, request: Frame, answer_size: int, work: float) -> Frame:
         """Sends `request` until its answer comes or its time is over; waits twice as long each time, up to 8 times."""
-        data, wait = encode(request), self.timeouts.answer + work
+        data, is_hello = encode(request), request.type == Request.HELLO
+        wait = work + (self.timeouts.hello_answer if is_hello else self.timeouts.answer)
         start, before = time.monotonic(), self.counts.received
         end = start + self._limit(request.type)
         while True:
@@ -247,7 +248,7 @@ class Link:
                 return frame
             if time.monotonic() >= end:
                 raise self._silence(request.type, self.counts.received - before)
-            self.counts.retries += 1
+            self.counts.retries += not is_hello
             wait = min(2 * wait, 8 * self.timeouts.answer + work)
 
     def _limit(self, type: int) -> float:
@@ -256,15 +257,13 @@ class Link:
         return self.timeouts.inference if type in (Request.RUN, Request.STEP) else self.timeouts.request
 
     def _wait(self, request: Frame, answer_size: int, end: float) -> Frame | None:
-        """The answer to `request`, or None at time `end`. Answers to earlier requests are passed over."""
+        """The answer to `request`, or None at time `end`. All other frames are passed over."""
         wanted = (request.type | ANSWER, request.sequence, request.nonce)
         while time.monotonic() < end:
             answer = None
             for item in self._receive(OVERHEAD + answer_size):
                 if isinstance(item, str):
                     self._pass_text(item)
-                elif item.type >= EVENT and item.nonce == self.nonce:
-                    self.events.append(item)
                 elif (item.type, item.sequence, item.nonce) == wanted:
                     answer = item
             if answer:
@@ -309,7 +308,7 @@ class Link:
         if type in (Request.RUN, Request.STEP):
             return self._error(
                 f"the inference takes too long: expected an end within {limit:g} s, got none",
-                "allow more time, or look at the device's text output",
+                "allow more time with --timeout SECONDS, or look at the device's text output",
             )
         name = Request(type).name
         if received == 0:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, cast, get_args
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from tinykiln.boards import Board, board_from_json, board_to_json
 from tinykiln.data import data_path
 from tinykiln.emit import Sources, quantization_of
 from tinykiln.errors import ProjectError
+from tinykiln.fields import Json
 from tinykiln.graph import DType, Graph
 from tinykiln.plan import STACK_BYTES, Plan
 
@@ -34,7 +35,10 @@ LARGEST = 2**62
 JSON_NAMES: dict[type, str] = {
     str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "fields by name"
 }
-GENERATED = ("model", "crt", "tests/golden.npz", "project.json")
+GOLDEN = "tests/golden.npz"
+"""The inputs with which a project tests itself, and what the reference made of them."""
+
+GENERATED = ("model", "crt", GOLDEN, "project.json")
 """What a regeneration replaces; project.json last, so that a project is never newer than its files."""
 
 
@@ -85,6 +89,16 @@ class Project:
     arena_bytes: int
     arena_lower_bound_bytes: int
     weights_bytes: int
+
+    @property
+    def elf(self) -> Path:
+        """What a build makes."""
+        return self.path / "build" / "firmware.elf"
+
+    @property
+    def golden(self) -> Path:
+        """The stored vectors; missing where there was no reference interpreter."""
+        return self.path / GOLDEN
 
 
 def write_project(sources: Sources, template: str, to: Path, extra: Mapping[str, bytes]) -> Project:
@@ -221,7 +235,7 @@ def _render_template(project: Project, to: Path) -> Path:
     return tree
 
 
-def _template_values(project: Project) -> dict[str, Any]:
+def _template_values(project: Project) -> Json:
     model = asdict(project.model) | {"arena_bytes": project.arena_bytes, "weights_bytes": project.weights_bytes}
     return {
         "project": project.name,
@@ -276,13 +290,13 @@ def _is_there(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
-def _to_json(project: Project) -> dict[str, Any]:
+def _to_json(project: Project) -> Json:
     fields = asdict(project)
     del fields["path"]
     return {"schema": SCHEMA, "tinykiln": __version__, **fields, "board": board_to_json(project.board)}
 
 
-def _from_json(entry: dict[str, Any], path: Path) -> Project:
+def _from_json(entry: Json, path: Path) -> Project:
     return Project(
         path=path,
         name=_field(entry, "name", str),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
 
 from tinykiln.boards import Board
 from tinykiln.build import Image
 from tinykiln.compare import LayerResult, Outcome
+from tinykiln.fields import Json
 from tinykiln.graph import Graph, plain_name
 from tinykiln.kernels import VIEWS, lower
 from tinykiln.load import SupportedOp
@@ -23,8 +23,6 @@ LONGEST = 1000
 
 SHORTEST = 14
 """Characters of a name that are shown in any case."""
-
-Json: TypeAlias = dict[str, Any]
 
 
 def test_json(project: Project, image: Image, outcome: Outcome) -> Json:
@@ -304,7 +302,7 @@ def test_text(project: Project, image: Image, outcome: Outcome) -> str:
     if outcome.accuracy is not None:
         lines.append(f"accuracy {100 * outcome.accuracy:.2f} %")
     if outcome.retries:
-        lines.append(f"link: {outcome.retries} requests had to be sent again")
+        lines.append(f"link: {outcome.retries} request{'' if outcome.retries == 1 else 's'} had to be sent again")
     if not outcome.passed:
         lines.append(layers_text(project, outcome.layers))
     return "\n".join([*lines, "PASSED" if outcome.passed else "FAILED"])

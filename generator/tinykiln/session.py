@@ -1,6 +1,6 @@
 """A running device: connect, check that it is the right one, run inferences on it.
 
-with connect(project, read_build_id(project.path / "build/firmware.elf")) as session:
+with connect(project, read_build_id(project.elf)) as session:
     session.reset()
     outputs = session.run([image]).outputs
 """
@@ -21,13 +21,14 @@ import serial
 from serial.tools import list_ports
 
 from tinykiln.boards import Board
+from tinykiln.elf import BUILD_ID_SIZE
 from tinykiln.errors import DeviceError, VectorError
 from tinykiln.flash import qemu
 from tinykiln.graph import Array
 from tinykiln.link import (
     BODY_MAX,
-    BUILD_ID_SIZE,
     NAME_MAX,
+    OVERHEAD,
     READ_BODY,
     SLICE_S,
     VERSION,
@@ -212,7 +213,7 @@ def connect(
         opened = _open(url, project.board, stack, closed)
         nonce = secrets.randbelow(2**32 - 1) + 1
         link = Link(opened, where, nonce, on_text or _ignore, closed, timeouts or Timeouts())
-        identity = _identity(link.request(Request.HELLO), where)
+        identity = _identity(link.request(Request.HELLO, work=_turn_s(project.board)), where)
         check_identity(identity, project, build_id, where)
         return Session(project, identity, where, link, stack)
     except BaseException:
@@ -280,13 +281,20 @@ def _name(data: bytes) -> tuple[str, bytes]:
     return data[1:end].decode(), data[end:]
 
 
+def _turn_s(board: Board) -> float:
+    """Seconds that a request and the longest answer are on the board's line: 10 bits a byte."""
+    return 10 * (2 * OVERHEAD + BODY_MAX) / board.console.baud
+
+
 def _open(url: str, board: Board, stack: ExitStack, failure: Callable[[Exception], DeviceError]) -> serial.SerialBase:
     """The open port, which `stack` closes."""
+    # pyserial's RFC 2217 port refuses a time-out for writing; it has one of its own.
+    write_timeout = None if url.lower().startswith("rfc2217://") else 2.0
     try:
         port = serial.serial_for_url(
-            url, baudrate=board.console.baud, timeout=SLICE_S, write_timeout=2.0, exclusive=True
+            url, baudrate=board.console.baud, timeout=SLICE_S, write_timeout=write_timeout, exclusive=True
         )
-    except (serial.SerialException, ValueError, OSError) as error:
+    except Exception as error:  # the kinds of URL have no error in common: OSError, ValueError, KeyError, re.error, ...
         raise failure(error) from error
     stack.callback(port.close)
     return port

@@ -13,15 +13,15 @@ from tinykiln.errors import BuildError, ToolError
 from tinykiln.project import Project
 
 PROGRAM = "qemu-system-arm"
-BUILT, FLASHED, LOG = "build/firmware.elf", "build/flashed.elf", "build/qemu.log"
+FLASHED, LOG = "build/flashed.elf", "build/qemu.log"
 
 
-def flash(project: Project, port: str | None = None) -> None:
+def flash(project: Project) -> None:
     """Makes the built image what the emulated board's flash holds. Raises BuildError where there is none."""
-    built, flashed = project.path / BUILT, project.path / FLASHED
+    flashed = project.path / FLASHED
     fresh = flashed.with_suffix(".new")
     try:
-        shutil.copyfile(built, fresh)
+        shutil.copyfile(project.elf, fresh)
         fresh.replace(flashed)
     except OSError as error:
         raise BuildError(
