@@ -2,8 +2,7 @@
  * length, then so many bytes, which go to the device as they are (kind 0) or as the message of
  * a frame with a correct CRC, with the session's nonce (kind 1) or with their own (kind 2).
  *
- * With clang -fsanitize=fuzzer this is a libFuzzer target; with -DFUZZ_MAIN it makes random
- * inputs itself: fuzz_link ROUNDS SEED. */
+ * fuzz_link ROUNDS SEED makes so many random inputs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +11,6 @@
 #include "tiny_model.h"
 
 #define NONCE 0x01020304u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct crt_link link_;
 static size_t n_answers, n_ok;
@@ -81,7 +78,8 @@ static void receive_frame(const uint8_t *message, size_t n, uint32_t nonce)
     receive(frame, n + 7);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* One session, which takes one input. */
+static void session(const uint8_t *data, size_t size)
 {
     static const uint8_t build_id[CRT_LINK_BUILD_ID_SIZE];
     static const uint8_t hello[8] = {1};
@@ -99,10 +97,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         data += 2 + n;
         size -= 2 + n;
     }
-    return 0;
 }
 
-#ifdef FUZZ_MAIN
 /* Small numbers and the edges of ranges more often than others. */
 static uint8_t byte(void)
 {
@@ -132,9 +128,8 @@ int main(int argc, char **argv)
         while (size < 15 * 257) {
             size += piece(input + size);
         }
-        LLVMFuzzerTestOneInput(input, size);
+        session(input, size);
     }
     printf("%zu answers, %zu of them OK\n", n_answers, n_ok);
     return 0;
 }
-#endif
