@@ -139,6 +139,41 @@ def test_an_inference_that_never_ends(crashing: tuple[Project, Image]) -> None:
         session.run(image_with(0))
 
 
+def test_an_inference_that_never_ends_on_the_command_line(digits: Path) -> None:
+    (digits / "src" / "main.c").write_text(CRASHES.replace("switch (*digits_image())", f"switch ({HANG})"))
+    start = time.monotonic()
+    done = tinykiln("flash-and-test", digits, "--timeout", "1.5")
+    assert time.monotonic() - start < SOON_S
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: the inference takes too long: expected an end within 1.5 s, got none\n"
+        f"  where: {port_and_log(done.stderr, digits)}\n"
+        "  next:  allow more time with --timeout SECONDS, or look at the device's text output\n"
+    )
+    assert emulators(digits) == []
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_fault_before_main(board: str, tmp_path: Path) -> None:
+    """Told every time, although the RAM still holds what it held at the last fault: .bss is never cleared."""
+    generate(DIGITS, board, tmp_path / "fw")
+    startup = tmp_path / "fw" / "board" / "startup.c"
+    text = startup.read_text()
+    startup.write_text(text.replace("    memory_init();", '    __asm volatile("udf #0");\n    memory_init();'))
+    assert startup.read_text() != text
+    project, image = rewritten(tmp_path / "fw", SILENT)
+    machine = qemu.start(project)
+    try:
+        for _ in range(2):
+            with pytest.raises(DeviceError) as error:
+                connect(project, image.build_id, machine.url)
+            found = REPORT.fullmatch(error.value.what)
+            assert found, error.value.what
+            assert int(found[1], 16) in symbol(image.elf, "start")
+    finally:
+        machine.close()
+
+
 def test_a_crash_on_the_command_line(digits: Path) -> None:
     main = digits / "src" / "main.c"
     mine, report = main.read_text(), digits / "report.json"
