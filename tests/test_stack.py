@@ -133,7 +133,9 @@ def test_call_of_itself(instruction: str) -> None:
 
 
 def test_subroutines_within_a_function_take_its_frame_once_more_each() -> None:
-    function = parsed("push\t{r4, lr}", "bleq\t108 <f+0x8>", "bl\t10a <f+0xa>", "bl\t10a <f+0xa>", "pop\t{r4, pc}", "nop")
+    function = parsed(
+        "push\t{r4, lr}", "bleq\t108 <f+0x8>", "bl\t10a <f+0xa>", "bl\t10a <f+0xa>", "pop\t{r4, pc}", "nop"
+    )
     assert what_it_needs(function) == of_a_line(frame=24)
 
 
@@ -173,9 +175,10 @@ def jumps_of_first(*instructions: str, following: str = "bx\tlr") -> set[int]:
 
 
 @pytest.mark.parametrize("instruction", [
-    "eor.w\tr3, r3, #2147483648\t@ 0x80000000", "bne.n\t100 <f>", "bxne\tlr", "popne\t{r4, pc}", "ldmiane.w\tsp!, {r4, pc}",
-    "pop\t{r4, lr}", "ldr\tr0, [pc, #4]\t@ (108 <f+0x8>)", "cbz\tr0, 100 <f>", "le\tlr, 100 <f>", "blx\tr3", "bl\t200 <g>",
-    "bleq\t300 <h>", "mov\tr0, pc", "ldrne.w\tpc, [sp], #4", "svc\t0",
+    "eor.w\tr3, r3, #2147483648\t@ 0x80000000", "bne.n\t100 <f>", "bxne\tlr", "popne\t{r4, pc}",
+    "ldmiane.w\tsp!, {r4, pc}",
+    "pop\t{r4, lr}", "ldr\tr0, [pc, #4]\t@ (108 <f+0x8>)", "cbz\tr0, 100 <f>", "le\tlr, 100 <f>", "blx\tr3",
+    "bl\t200 <g>", "bleq\t300 <h>", "mov\tr0, pc", "ldrne.w\tpc, [sp], #4", "svc\t0",
 ])
 def test_runs_into_the_next_function(instruction: str) -> None:
     assert jumps_of_first(instruction) == {0x200}
@@ -183,9 +186,9 @@ def test_runs_into_the_next_function(instruction: str) -> None:
 
 
 @pytest.mark.parametrize("instruction", [
-    "b.n\t100 <f>", "b.w\t100 <f>", "bx\tlr", "bx\tr3", "pop\t{r4, pc}", "ldmia.w\tsp!, {r4, r5, pc}", "ldr.w\tpc, [sp], #4",
-    "ldr\tpc, [r3, r0, lsl #2]", "mov\tpc, lr", "tbb\t[pc, r0]", "tbh\t[pc, r0, lsl #1]", "udf\t#255\t@ 0xff",
-    "bkpt\t0x0000", "bl\t300 <h>", "bl\t302 <h+0x2>",
+    "b.n\t100 <f>", "b.w\t100 <f>", "bx\tlr", "bx\tr3", "pop\t{r4, pc}", "ldmia.w\tsp!, {r4, r5, pc}",
+    "ldr.w\tpc, [sp], #4", "ldr\tpc, [r3, r0, lsl #2]", "mov\tpc, lr", "tbb\t[pc, r0]", "tbh\t[pc, r0, lsl #1]",
+    "udf\t#255\t@ 0xff", "bkpt\t0x0000", "bl\t300 <h>", "bl\t302 <h+0x2>",
 ])
 def test_leaves_before_the_next_function(instruction: str) -> None:
     assert jumps_of_first(instruction) == set()
@@ -197,6 +200,14 @@ def test_nothing_runs_into_the_next_function_over_data(data: str) -> None:
     assert jumps_of_first("bl\t200 <g>", data) == set()
     assert jumps_of_first("bl\t200 <g>", data, "nop") == set()
     assert jumps_of_first(data, "adds\tr0, #1") == {0x200}
+
+
+def test_code_behind_the_end_of_a_function_is_none_of_it() -> None:
+    text = listing("bx\tlr", "push\t{r4}", "b.n\t200 <g>") + listing("bne.n\t102 <f+0x2>", name="g", address=0x200)
+    assert parse_listing(text)[0x100].frame == 4
+    functions = parse_listing(text, {0x102})
+    assert [functions[start].frame for start in (0x100, 0x102)] == [0, 4]
+    assert [functions[start].jumps for start in (0x100, 0x102, 0x200)] == [set(), {0x200}, {0x102}]
 
 
 def test_nothing_runs_from_one_section_into_the_next() -> None:
@@ -275,6 +286,119 @@ def test_foreign_start_up_code_has_no_bound(tmp_path: Path) -> None:
     code = "int work(int n) { return n; }"
     assert bound(tmp_path, code, "-DReset_Handler=entry", "-Wl,-eentry") is None
     assert bound(tmp_path, code, "-Dvectors=table") is None
+
+
+def test_functions_that_jump_among_each_other_are_one(tmp_path: Path) -> None:
+    code = """
+        int other(int n);
+        __asm(".thumb_func\\n.type one, %function\\none: push {r4, r5, r6, lr}\\n cbz r0, inside\\n"
+              " pop {r4, r5, r6, pc}\\n"
+              ".thumb_func\\n.type other, %function\\nother: push {r4, lr}\\n b one\\ninside: bl leaf\\n b other + 2");
+        int work(int n) { return CALL(n) + 1; }
+        int one(int n);"""
+    declared = "int one(int n);" + code
+    one, other = (bound(tmp_path, declared, f"-DCALL={name}") for name in ("one", "other"))
+    assert one is not None and one == other
+    assert EXCEPTION_FRAME + LEAF + 24 <= one <= EXCEPTION_FRAME + LEAF + 24 + 24
+
+
+# ---- libgcc and newlib, measured ----
+
+MEASURE = r"""
+#include <math.h>
+#include <string.h>
+#define WORDS 1024u
+typedef void handler(void);
+volatile double a = 3.25, b = -1.5e300;
+volatile float fa = 3.25f, fb = -1e-40f;
+volatile long long la = -123456789012345, lb = 7;
+volatile unsigned long long ua = 0xFEDCBA9876543210u;
+volatile int n = 37;
+char text[200];
+__attribute__((noinline)) void work(void);
+__attribute__((noinline)) void deep(void);
+void work(void) { OPERATION; }
+void deep(void) { volatile char room[100]; room[0] = 1; work(); room[0] = 2; }
+
+static void leave(unsigned code)     /* semihosting: SYS_EXIT_EXTENDED */
+{
+    unsigned block[2] = {0x20026u, code};
+    register unsigned call __asm("r0") = 0x20u;
+    register unsigned *argument __asm("r1") = block;
+    __asm volatile("bkpt 0xab" :: "r"(call), "r"(argument) : "memory");
+}
+
+void Reset_Handler(void);
+void Reset_Handler(void)
+{
+    unsigned *sp, *word = (unsigned *)RAM;
+    __asm volatile("mov %0, sp" : "=r"(sp));
+    *(volatile unsigned *)0xE000ED88u |= 0xFu << 20;
+    __asm volatile("dsb\n\tisb");
+    for (unsigned *to = word; to < sp; to++)
+        *(volatile unsigned *)to = 0xC5C5A3A3u;
+    deep();
+    while (*(volatile unsigned *)word == 0xC5C5A3A3u)
+        word++;
+    leave((RAM + 4u * WORDS - (unsigned)word) / 4u);
+    for (;;) ;
+}
+__attribute__((naked)) void Fault_Handler(void);
+void Fault_Handler(void) { __asm("b ."); }
+__attribute__((section(".vectors"), used)) handler *const vectors[16] = {
+    (handler *)(RAM + 4u * WORDS), Reset_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
+    Fault_Handler, Fault_Handler,
+};
+"""
+
+CORES = {
+    "cortex-m3": (["-mfloat-abi=soft"], "mps2-an385", 0x2000_0000),
+    "cortex-m4": (["-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"], "mps2-an386", 0x2000_0000),
+    "cortex-m55": (["-mfloat-abi=hard"], "mps3-an547", 0x3000_0000),
+}
+OPERATIONS = [
+    "a = a + b", "a = a - b", "a = 1.0 - a * b", "a = a / b", "n = (int)(a - b)", "a = (double)n",
+    "a = (double)(float)fa", "a = (double)ua", "a = (double)la", "n = a < b", "n = a == b", "la = (long long)a", "a = round(a)",
+    "a = sqrt(a - b)", "fa = fa + fb", "fa = fa - fb", "fa = fa * fb", "fa = fa / fb", "fa = (float)la", "fa = (float)ua",
+    "fa = (float)a", "la = la / lb", "la = la % lb", "ua = ua / (unsigned long long)lb", "ua = ua % 10u",
+    "memcpy(text, text + 80, (size_t)n)", "memset(text, n, (size_t)n)", "memmove(text + 3, text, (size_t)n)",
+    "n = strcmp(text, text + 3)",
+]
+
+
+def linked(folder: Path, core: str, operation: str) -> Path:
+    """An image that does one operation deep in the stack."""
+    options, _, ram = CORES[core]
+    (folder / "image.c").write_text(MEASURE)
+    flags = [f"-mcpu={core}", "-mthumb", *options, "-O2", "-fno-builtin", f"-DRAM={ram:#x}u",
+             f"-DOPERATION={operation}", "-nostartfiles", "-Wl,--emit-relocs", "-Wl,-Ttext=0x8000", f"-Wl,-Tdata={ram + 0x8000:#x}",
+             "-Wl,-eReset_Handler", "-Wl,--section-start=.vectors=0"]
+    subprocess.run(["arm-none-eabi-gcc", *flags, "image.c", "-o", "image.elf", "-lm"], cwd=folder, check=True)
+    return folder / "image.elf"
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_no_operation_takes_more_than_the_bound(core: str, tmp_path: Path) -> None:
+    """No exception occurs and the handlers push nothing, so that EXCEPTION_FRAME hides no missed call."""
+    for operation in OPERATIONS:
+        elf = linked(tmp_path, core, operation)
+        most = stack_bound(elf, OBJDUMP)
+        command = ["qemu-system-arm", "-machine", CORES[core][1], "-nographic", "-monitor", "none", "-serial", "none",
+                   "-semihosting", "-kernel", str(elf)]
+        used = 4 * subprocess.run(command, timeout=30).returncode
+        assert most is not None, operation
+        assert 100 < used <= most - EXCEPTION_FRAME, operation
+        assert most - EXCEPTION_FRAME < used + 250, operation
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_subtraction_needs_what_addition_needs(core: str, tmp_path: Path) -> None:
+    for kind in ("", "f"):
+        plus, minus = (
+            stack_bound(linked(tmp_path, core, f"{kind}a = {kind}a {sign} {kind}b"), OBJDUMP) for sign in "+-"
+        )
+        assert plus is not None and minus is not None
+        assert minus >= plus
 
 
 # ---- refusals ----

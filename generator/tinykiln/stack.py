@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import subprocess
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,8 +78,10 @@ def stack_bound(elf: Path, objdump: str) -> int | None:
     None where that cannot be known: calls are recursive, a frame's size is computed, or the start-up code is not
     the template's. Raises ToolError where `objdump` is not installed, BuildError where it cannot read the image.
     """
-    functions = _merged(parse_listing(_disassemble(elf, objdump)))
-    entry, vectors = _symbol(elf, ENTRY), _symbol(elf, VECTORS)
+    listing = _disassemble(elf, objdump)  # first, as it says what is wrong with a file that is no image
+    symbols = _symbols(elf)
+    functions = _merged(parse_listing(listing, {span.stop for _, span in symbols if span}))
+    entry, vectors = (next((span for name, span in symbols if name == wanted), None) for wanted in (ENTRY, VECTORS))
     if entry is None or vectors is None:
         return None
     stored = [(place, target) for place, target in _stored_addresses(elf) if target in functions]
@@ -105,21 +107,27 @@ def _disassemble(elf: Path, objdump: str) -> str:
     return done.stdout
 
 
-def parse_listing(listing: str) -> dict[int, Function]:
-    """The functions of an objdump listing (`objdump -d -z`) by address; calls and jumps are addresses of functions."""
+def parse_listing(listing: str, ends: Collection[int] = ()) -> dict[int, Function]:
+    """The functions of an objdump listing (`objdump -d -z`) by address; calls and jumps are addresses of functions.
+
+    `ends` are the addresses where symbols end: what stands there without a label is no part of them. (newlib's strcmp
+    begins with code in front of its label.)
+    """
     functions: dict[int, Function] = {}
     nexts: dict[int, int] = {}
     current = None
     for line in listing.splitlines():
-        if start := re.match(r"([0-9a-f]{8}) <([^>]+)>:", line):
-            address = int(start[1], 16)
+        place = re.match(r"([0-9a-f]{8}) <[^>]+>:| *([0-9a-f]+):\t[^\t]*\t?(.*)", line)
+        if place is None:
+            current = None if line.startswith("Disassembly of section") else current
+            continue
+        address = int(place[1] or place[2], 16)
+        if place[1] or current is None or (address in ends and address not in functions):
             if current is not None and current.open_end:
                 nexts[current.address] = address
             current = functions[address] = Function(address)
-        elif line.startswith("Disassembly of section"):
-            current = None  # the next label lies elsewhere
-        elif current is not None and (code := re.match(r" *[0-9a-f]+:\t[^\t]*\t?(.*)", line)):
-            _add_instruction(current, code[1])  # empty for constants among the code
+        if place[2]:
+            _add_instruction(current, place[3])  # empty for constants among the code
     _resolve(functions)
     _fall_through(functions, nexts)
     return functions
@@ -270,13 +278,10 @@ def _stored_addresses(elf: Path) -> list[tuple[int, int]]:
     return found
 
 
-def _symbol(elf: Path, name: str) -> range | None:
-    """The addresses of a function or object, if there is one of that name."""
+def _symbols(elf: Path) -> list[tuple[str, range]]:
+    """Names and addresses of functions and objects; those of assembly may have no size."""
     with elf.open("rb") as file:
         table = ELFFile(file).get_section_by_name(".symtab")
         assert isinstance(table, SymbolTableSection)
-        symbols = table.get_symbol_by_name(name)
-        if not symbols:
-            return None
-        start = symbols[0]["st_value"] & ~1
-        return range(start, start + symbols[0]["st_size"])
+        starts = ((symbol, symbol["st_value"] & ~1) for symbol in table.iter_symbols())
+        return [(symbol.name, range(start, start + symbol["st_size"])) for symbol, start in starts]
