@@ -14,6 +14,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from firmware_projects import model_file, write
 from tinykiln.build import TOOLS, Image, build, read_image
+from tinykiln.build import _missing_memory as missing_memory
 from tinykiln.errors import BuildError, TinyKilnError, ToolError
 from tinykiln.project import Project, read_project
 
@@ -105,6 +106,40 @@ def test_cmake_error(fw: Path) -> None:
     text = refusal(lambda: build(read_project(fw)))
     assert text.startswith("`cmake --preset default` failed with exit status 1\n    ")
     assert 'Unknown CMake command "nonsense"' in text
+
+
+@pytest.mark.parametrize(("region", "code"), [
+    ("ram", "extern unsigned char much[SIZE];\nunsigned char much[SIZE];\n"),
+    ("flash", "extern const unsigned char much[SIZE];\nconst unsigned char much[SIZE] = {1};\n"),
+])
+def test_the_memory_is_too_small(fw: Path, region: str, code: str) -> None:
+    project = read_project(fw)
+    size = project.board.region(region).size
+    main = fw / "src" / "main.c"
+    text = f"#define SIZE {size}u\n{code}" + main.read_text()
+    use = "    (void)*(const volatile unsigned char *)much;\n"
+    main.write_text(text.replace("int main(void)\n{\n", f"int main(void)\n{{\n{use}", 1))
+    with pytest.raises(BuildError) as caught:
+        build(project)
+    what = caught.value.what.splitlines()
+    (said,) = {line.split("overflowed by ")[1] for line in what if f"region `{region}' overflowed by" in line}
+    count = f"{int(said.split()[0]):,}".replace(",", " ")
+    assert what[0] == f"the image needs {count} bytes more of {region} than qemu_mps2_an386 has"
+    assert what[1].startswith("    `cmake --build --preset default --parallel ")
+    assert caught.value.hint == (
+        "take a smaller model or a board with more memory; `tinykiln plan` shows what the model needs, "
+        "build/firmware.map what else there is, and CMakeLists.txt has STACK_BYTES"
+    )
+
+
+def test_what_the_linker_says_of_memory() -> None:
+    line = "ld: region `{}' overflowed by {} bytes"
+    log = "\n".join([line.format("ram", 2556), line.format("flash", 1234567), line.format("ram", 2556)])
+    assert missing_memory(log, "small_board") == [
+        "the image needs 2 556 bytes more of ram than small_board has",
+        "the image needs 1 234 567 bytes more of flash than small_board has",
+    ]
+    assert missing_memory("src/main.c:3: error: region is undeclared", "small_board") == []
 
 
 def test_the_build_folder_cannot_be_written(fw: Path) -> None:

@@ -358,11 +358,11 @@ CORES = {
 }
 OPERATIONS = [
     "a = a + b", "a = a - b", "a = 1.0 - a * b", "a = a / b", "n = (int)(a - b)", "a = (double)n",
-    "a = (double)(float)fa", "a = (double)ua", "a = (double)la", "n = a < b", "n = a == b", "la = (long long)a", "a = round(a)",
-    "a = sqrt(a - b)", "fa = fa + fb", "fa = fa - fb", "fa = fa * fb", "fa = fa / fb", "fa = (float)la", "fa = (float)ua",
-    "fa = (float)a", "la = la / lb", "la = la % lb", "ua = ua / (unsigned long long)lb", "ua = ua % 10u",
-    "memcpy(text, text + 80, (size_t)n)", "memset(text, n, (size_t)n)", "memmove(text + 3, text, (size_t)n)",
-    "n = strcmp(text, text + 3)",
+    "a = (double)(float)fa", "a = (double)ua", "a = (double)la", "n = a < b", "n = a == b", "la = (long long)a",
+    "a = round(a)", "a = sqrt(a - b)", "fa = fa + fb", "fa = fa - fb", "fa = fa * fb", "fa = fa / fb",
+    "fa = (float)la", "fa = (float)ua", "fa = (float)a", "la = la / lb", "la = la % lb",
+    "ua = ua / (unsigned long long)lb", "ua = ua % 10u", "memcpy(text, text + 80, (size_t)n)",
+    "memset(text, n, (size_t)n)", "memmove(text + 3, text, (size_t)n)", "n = strcmp(text, text + 3)",
 ]
 
 
@@ -371,8 +371,8 @@ def linked(folder: Path, core: str, operation: str) -> Path:
     options, _, ram = CORES[core]
     (folder / "image.c").write_text(MEASURE)
     flags = [f"-mcpu={core}", "-mthumb", *options, "-O2", "-fno-builtin", f"-DRAM={ram:#x}u",
-             f"-DOPERATION={operation}", "-nostartfiles", "-Wl,--emit-relocs", "-Wl,-Ttext=0x8000", f"-Wl,-Tdata={ram + 0x8000:#x}",
-             "-Wl,-eReset_Handler", "-Wl,--section-start=.vectors=0"]
+             f"-DOPERATION={operation}", "-nostartfiles", "-Wl,--emit-relocs", "-Wl,-Ttext=0x8000",
+             f"-Wl,-Tdata={ram + 0x8000:#x}", "-Wl,-eReset_Handler", "-Wl,--section-start=.vectors=0"]
     subprocess.run(["arm-none-eabi-gcc", *flags, "image.c", "-o", "image.elf", "-lm"], cwd=folder, check=True)
     return folder / "image.elf"
 

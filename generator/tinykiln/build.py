@@ -28,6 +28,12 @@ TOOLS = {
 }
 """Programs that a build runs, and the Debian packages that have them."""
 
+FIRST_ERROR = "mend the first error in the log; model/ and crt/ can be generated again at any time"
+TOO_LARGE = (
+    "take a smaller model or a board with more memory; `tinykiln plan` shows what the model needs, "
+    "build/firmware.map what else there is, and CMakeLists.txt has STACK_BYTES"
+)
+
 FOREIGN = re.compile("MAKE.*|MFLAGS|C(PP)?FLAGS|LDFLAGS|CPATH|C_INCLUDE_PATH|LIBRARY_PATH")
 """Environment variables that must not reach the build: options of a parent make, and of compilers for the host."""
 
@@ -61,7 +67,7 @@ def build(project: Project) -> Image:
     except OSError as error:
         raise BuildError(f"cannot write the build folder: {error.strerror}", where=str(log.parent)) from error
     for command in COMMANDS:
-        _run(command, project.path, log)
+        _run(command, project, log)
     return read_image(project)
 
 
@@ -101,17 +107,26 @@ def _forget_other_place(folder: Path) -> None:
             cache.unlink()
 
 
-def _run(command: tuple[str, ...], folder: Path, log: Path) -> None:
+def _run(command: tuple[str, ...], project: Project, log: Path) -> None:
     with log.open("a") as output:
         environment = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
-        done = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        done = subprocess.run(command, cwd=project.path, stdout=output, stderr=subprocess.STDOUT, env=environment)
     if done.returncode:
-        lines = log.read_text(errors="replace").splitlines()
+        text = log.read_text(errors="replace")
+        failed = f"`{' '.join(command)}` failed with exit status {done.returncode}"
+        missing = _missing_memory(text, project.board.name)
         raise BuildError(
-            "\n    ".join([f"`{' '.join(command)}` failed with exit status {done.returncode}", *lines[-LOG_LINES:]]),
-            where=f"{folder}, the whole log: {log}",
-            hint="mend the first error in the log; model/ and crt/ can be generated again at any time",
+            "\n    ".join([*missing, failed, *text.splitlines()[-LOG_LINES:]]),
+            where=f"{project.path}, the whole log: {log}",
+            hint=TOO_LARGE if missing else FIRST_ERROR,
         )
+
+
+def _missing_memory(log: str, board: str) -> list[str]:
+    """What the linker says of memory that is too small, a sentence for each region."""
+    found = re.findall(r"region `(\S+)' overflowed by (\d+) bytes?", log)
+    return [f"the image needs {int(size):,} bytes more of {region} than {board} has".replace(",", " ")
+            for region, size in dict.fromkeys(found)]
 
 
 def _sizes(elf: Path) -> tuple[int, int]:
