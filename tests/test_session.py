@@ -268,6 +268,20 @@ def test_an_inference_that_takes_long_is_run_once() -> None:
         assert_equal(opened.run(given), given, 1)
 
 
+def test_a_large_model_and_a_large_step_are_not_asked_for_again_too_early() -> None:
+    """Ten million MACs may take more than the time after which other requests are sent again."""
+    small, given = project(), inputs(np.random.default_rng(1))
+    large = dataclasses.replace(
+        small,
+        model=dataclasses.replace(small.model, macs=10**7),
+        steps=(dataclasses.replace(small.steps[0], macs=10**7), small.steps[1]),
+    )
+    for run in (Session.run, Session.run_steps):
+        with tcp_device(slow=1) as url, connect(large, BUILD_ID, url, timeouts=Timeouts(answer=0.3)) as opened:
+            run(opened, given)
+            assert opened.counts.retries == 0
+
+
 def test_outputs_that_change_are_not_believed() -> None:
     text = re.sub(r"[0-9a-f]{8}", "X", run_error(tcp_device, clobber=1))
     assert text == (

@@ -7,6 +7,7 @@ with connect(project, read_build_id(project.elf)) as session:
 
 from __future__ import annotations
 
+import math
 import secrets
 import struct
 import time
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -44,6 +46,9 @@ _HELLO: Final = struct.Struct(f"<HHHHH{BUILD_ID_SIZE}s32s")
 _RESULT: Final = struct.Struct("<QIII")
 _INPUT, _OUTPUT, _STEP_OUTPUT = 0, 1, 2
 _CHUNK: Final = BODY_MAX - WRITE_HEAD.size
+_MAC_S: Final = 1e-7
+"""Seconds that a multiply-accumulate is thought to take before any was timed: ten cycles at 100 MHz."""
+
 _CLOSED: Final = "check the port's name, the cable, and whether another program has it or the board was unplugged"
 
 
@@ -97,7 +102,8 @@ class Session:
     stack_used: int = field(default=0, init=False)
     """The stack's high-water mark in bytes, as of the last run or step."""
     _run: int = field(default=0, init=False)
-    _shortest_s: dict[Request, float] = field(default_factory=dict, init=False)
+    _shortest_s: dict[bytes, float] = field(default_factory=dict, init=False)
+    """How long the whole model (key b"") and each step (its number as sent) took."""
 
     def __enter__(self) -> Session:
         return self
@@ -128,7 +134,7 @@ class Session:
 
         Raises VectorError where they are others, DeviceError.
         """
-        result = self._start(inputs, Request.RUN, b"")
+        result = self._start(inputs, Request.RUN, b"", self.project.model.macs)
         infos = self.project.outputs
         data = [self._read(_OUTPUT, index, info.nbytes) for index, info in enumerate(infos)]
         self._check_crc("outputs", b"".join(data), result.outputs_crc)
@@ -139,13 +145,14 @@ class Session:
         steps = []
         for index, step in enumerate(self.project.steps):
             number = struct.pack("<H", index)
-            result = self._execute(Request.STEP, number) if index else self._start(inputs, Request.STEP, number)
+            begin = self._execute if index else partial(self._start, inputs)
+            result = begin(Request.STEP, number, step.macs)
             data = self._read(_STEP_OUTPUT, index, step.output.nbytes)
             self._check_crc(f"output of step {step.name}", data, result.outputs_crc)
             steps.append(StepRun(result.ticks, _array(data, step.output)))
         return tuple(steps)
 
-    def _start(self, inputs: Sequence[Array], type: Request, extra: bytes) -> _Result:
+    def _start(self, inputs: Sequence[Array], type: Request, extra: bytes, macs: int) -> _Result:
         """Writes the inputs and starts the next inference, checking that it saw the inputs as they are here."""
         data = _input_bytes(inputs, self.project.inputs)
         for index, part in enumerate(data):
@@ -153,16 +160,16 @@ class Session:
                 body = WRITE_HEAD.pack(index, offset) + part[offset : offset + _CHUNK]
                 self._link.request(Request.WRITE, body)
         self._run += 1
-        result = self._execute(type, extra)
+        result = self._execute(type, extra, macs)
         self._check_crc("inputs", b"".join(data), result.inputs_crc)
         return result
 
-    def _execute(self, type: Request, extra: bytes) -> _Result:
+    def _execute(self, type: Request, extra: bytes, macs: int) -> _Result:
+        shortest = self._shortest_s.get(extra, math.inf)
         start = time.monotonic()
-        body = struct.pack("<I", self._run) + extra
-        answer = self._link.request(type, body, _RESULT.size, work=2 * self._shortest_s.get(type, 0.0))
-        taken = time.monotonic() - start
-        self._shortest_s[type] = min(taken, self._shortest_s.get(type, taken))  # the longer ones held lost frames
+        work = macs * _MAC_S if shortest == math.inf else 2 * shortest
+        answer = self._link.request(type, struct.pack("<I", self._run) + extra, _RESULT.size, work)
+        self._shortest_s[extra] = min(time.monotonic() - start, shortest)  # the longer ones held lost frames
         result = _Result(*_RESULT.unpack(answer))
         self.stack_used = result.stack_used
         return result
