@@ -1,6 +1,5 @@
-#include "crt/pool2d.h"
-
 #include "crt/fixed_point.h"
+#include "crt/pool2d_body.h"
 #include "crt/window.h"
 
 static int32_t sum_of(const struct crt_rows *in, struct crt_taps rows, struct crt_taps cols, int32_t depth,
@@ -33,12 +32,5 @@ void crt_average_pool2d_s8_row(const struct crt_pool2d_s8 *p, const struct crt_r
 
 void crt_average_pool2d_s8(const struct crt_pool2d_s8 *p, const int8_t *in, int8_t *out)
 {
-    for (int32_t image = 0; image < p->batch; image++) {
-        const struct crt_rows rows = crt_dense_rows(in, p->in);
-        for (int32_t y = 0; y < p->out.h; y++) {
-            crt_average_pool2d_s8_row(p, &rows, y, out);
-            out += p->out.w * p->out.c;
-        }
-        in += crt_shape_size(p->in);
-    }
+    crt_pool2d_whole(p, in, out, crt_average_pool2d_s8_row);
 }

@@ -1,6 +1,7 @@
 #include "crt/depthwise_conv2d.h"
 
 #include "crt/conv2d_body.h"
+#include "crt/depthwise_conv2d_body.h"
 
 /* A depthwise convolution is a convolution in which every input channel is a group. */
 void crt_depthwise_conv2d_multiplier_s8_row(const struct crt_depthwise_conv2d_s8 *p, const struct crt_rows *in,
@@ -16,12 +17,5 @@ void crt_depthwise_conv2d_multiplier_s8_row(const struct crt_depthwise_conv2d_s8
 
 void crt_depthwise_conv2d_multiplier_s8(const struct crt_depthwise_conv2d_s8 *p, const int8_t *in, int8_t *out)
 {
-    for (int32_t image = 0; image < p->batch; image++) {
-        const struct crt_rows rows = crt_dense_rows(in, p->in);
-        for (int32_t y = 0; y < p->out.h; y++) {
-            crt_depthwise_conv2d_multiplier_s8_row(p, &rows, y, out);
-            out += p->out.w * p->out.c;
-        }
-        in += crt_shape_size(p->in);
-    }
+    crt_depthwise_conv2d_whole(p, in, out, crt_depthwise_conv2d_multiplier_s8_row);
 }

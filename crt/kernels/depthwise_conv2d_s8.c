@@ -1,5 +1,6 @@
 #include "crt/depthwise_conv2d.h"
 
+#include "crt/depthwise_conv2d_body.h"
 #include "crt/dot4.h"
 #include "crt/window.h"
 
@@ -101,12 +102,5 @@ void crt_depthwise_conv2d_s8_row(const struct crt_depthwise_conv2d_s8 *p, const 
 
 void crt_depthwise_conv2d_s8(const struct crt_depthwise_conv2d_s8 *p, const int8_t *in, int8_t *out)
 {
-    for (int32_t image = 0; image < p->batch; image++) {
-        const struct crt_rows rows = crt_dense_rows(in, p->in);
-        for (int32_t y = 0; y < p->out.h; y++) {
-            crt_depthwise_conv2d_s8_row(p, &rows, y, out);
-            out += p->out.w * p->out.c;
-        }
-        in += crt_shape_size(p->in);
-    }
+    crt_depthwise_conv2d_whole(p, in, out, crt_depthwise_conv2d_s8_row);
 }

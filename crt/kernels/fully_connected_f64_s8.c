@@ -1,7 +1,6 @@
 #include <math.h>
 
-#include "crt/dot4.h"
-#include "crt/fully_connected.h"
+#include "crt/fully_connected_body.h"
 
 /* The clamp comes before the conversion, as a rounded sum may be beyond int32. */
 static int8_t scaled(int32_t sum, double scale, const struct crt_fully_connected_f64_s8 *p)
@@ -10,8 +9,9 @@ static int8_t scaled(int32_t sum, double scale, const struct crt_fully_connected
     return (int8_t)(q < p->min ? p->min : q > p->max ? p->max : (int32_t)q);
 }
 
-static void store(struct crt_sums4 sums, const struct crt_fully_connected_f64_s8 *p, int32_t first, int8_t *out)
+static void store(struct crt_sums4 sums, const void *params, int32_t first, int8_t *out)
 {
+    const struct crt_fully_connected_f64_s8 *p = params;
     const int32_t sum[4] = {sums.a, sums.b, sums.c, sums.d};
     for (int32_t i = 0; i < 4 && first + i < p->out; i++) {
         out[i] = scaled(sum[i] + p->bias[first + i], p->scales[first + i], p);
@@ -21,11 +21,7 @@ static void store(struct crt_sums4 sums, const struct crt_fully_connected_f64_s8
 void crt_fully_connected_f64_s8(const struct crt_fully_connected_f64_s8 *p, const int8_t *in, int8_t *out)
 {
     for (int32_t vector = 0; vector < p->batch; vector++) {
-        const int8_t *w = p->weights;
-        for (int32_t first = 0; first < p->out; first += 4) {
-            store(crt_dot4((struct crt_sums4){0, 0, 0, 0}, in, w, p->in), p, first, out + first);
-            w += 4 * p->in;
-        }
+        crt_vector_body(in, p->in, p->weights, out, p->out, p, store);
         in += p->in;
         out += p->out;
     }
