@@ -42,8 +42,8 @@ static inline const int8_t *crt_row(const struct crt_rows *rows, int32_t y)
 }
 
 /* What an output channel adds and how its sum becomes an int8: the bias (the input's zero point
- * is already in it), then multiplier * 2^(shift - 31), the multiplier being 0 or in
- * [2^30, 2^31), shift in [-31, 30]. */
+ * is already in it), then multiplier * 2^(shift - 31), shift in [-31, 30]. The multiplier is 0 or in
+ * [2^30, 2^31); a fully connected layer may have a neighbour of the nearest: 0 or [2^30 - 2, 2^31). */
 struct crt_channel {
     int32_t bias;
     int32_t multiplier;

@@ -6,7 +6,7 @@
 #include "crt/kernel.h"
 
 struct crt_softmax_s8 {
-    int32_t batch, depth;         /* vectors; elements of one vector, [1, 8191] */
+    int32_t batch, depth;         /* vectors; elements of one vector, [1, 4095] */
     int32_t multiplier, shift;    /* beta * input scale, as fixed point with 5 integer bits; shift in [0, 31] */
     int32_t diff_min;             /* differences to the largest element below this add nothing; <= 0 */
 };
