@@ -326,7 +326,7 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("conv", tensor(2, data=np.full(6, 2**31 - 5000, np.int32).tobytes()),
      f"{CONV}, tensor 't3' (int8): weights and bias are so large that a 32-bit sum can overflow"),
     ("conv", operator(inputs=[0, 1]), f"{CONV}, tensor 't3' (int8): has no bias; the reference kernel needs one"),
-    ("conv", operator(inputs=[0, 1, 2, 2]), f"{CONV}, tensor 't3' (int8): has 4 inputs; 2 or 3 are supported"),
+    ("conv", operator(inputs=[0, 1, 2, 2]), f"{CONV}, tensor 't3' (int8): has 4 inputs; 3 are supported"),
     ("conv", operator(inputs=[0, 1, 9]), f"{CONV}: refers to tensor 9; there are 4"),
     ("conv", operator(outputs=[3, 3]), f"{CONV}, tensor 't3' (int8): has 2 outputs instead of 1"),
     ("conv", operator(version=9), f"{CONV}, tensor 't3' (int8): has version 9; versions 1 to 8 are supported"),
@@ -485,4 +485,6 @@ def test_supported_ops_is_the_table_that_decides() -> None:
     assert {op.kind for op in supported_ops()} == set(OPERATORS) == set(READERS)
     assert [op.kind for op in supported_ops()] == sorted(op.kind for op in supported_ops())
     conv = next(op for op in supported_ops() if op.kind == "CONV_2D")
-    assert (conv.dtypes, conv.optional) == (("int8, int8, int32 -> int8",), 1)
+    assert (conv.dtypes, conv.optional, conv.takes) == (("int8, int8, int32 -> int8",), 0, conv.dtypes)
+    dense = next(op for op in supported_ops() if op.kind == "FULLY_CONNECTED")
+    assert (dense.dtypes, dense.optional, dense.takes) == (conv.dtypes, 1, ("int8, int8[, int32] -> int8",))

@@ -1,4 +1,4 @@
-"""What a Graph must fulfil, so that every later stage can rely on it; rules.py says what each operator must."""
+"""What a Graph must fulfil, so that every later stage can rely on it; rules/ says what each operator must."""
 
 from __future__ import annotations
 
@@ -129,6 +129,8 @@ def _signature_problem(index: int, node: Node, rule: Rule) -> Problem | None:
     kind, most = node.operator.kind, len(rule.signatures[0].inputs)
     inputs = node.inputs + (None,) * (most - len(node.inputs))
     absent = inputs[:most - rule.optional].count(None)
+    if absent and rule.missing:
+        return problem(index, kind, node.output, rule.missing, f"{kind} takes {', or '.join(rule.takes())}")
     if len(inputs) > most or absent or not isinstance(node.operator.options, rule.options):
         return problem(index, kind, node.output, f"has {len(node.inputs) - node.inputs.count(None)} inputs; "
                        f"{most - rule.optional}{f' or {most}' if rule.optional else ''} are supported")
@@ -136,8 +138,7 @@ def _signature_problem(index: int, node: Node, rule: Rule) -> Problem | None:
         if _matches(signature, inputs, node.output):
             return None
     dtypes = ", ".join("none" if tensor is None else tensor.dtype for tensor in node.inputs)
-    supported = ", or ".join(str(signature) for signature in rule.signatures)
-    hint = f"{kind} takes {supported}"
+    hint = f"{kind} takes {', or '.join(rule.takes())}"
     if node.output.dtype == "float32" and kind != "DEQUANTIZE":
         hint = "convert the model with full integer quantisation (int8 weights and activations)"
     return problem(index, kind, node.output, f"{dtypes} -> {node.output.dtype} is not supported", hint)

@@ -154,7 +154,7 @@ def run_json(project: Project, ticks: Sequence[int]) -> Json:
 
 
 def graph_json(graph: Graph) -> Json:
-    """The report of `inspect`. Raises ModelError where a kernel cannot compute an operator exactly."""
+    """The report of `inspect`; the graph is one that `check` accepts."""
     operators = [_operator_json(graph, i) for i in range(len(graph.operators))]
     return {
         "schema": SCHEMA,
@@ -208,7 +208,9 @@ def boards_json(boards: Mapping[str, Board]) -> Json:
 
 def ops_json(ops: Iterable[SupportedOp]) -> Json:
     """The report of `ops`."""
-    return {"schema": SCHEMA, "ops": [{"op": op.kind, "dtypes": list(op.dtypes)} for op in ops]}
+    return {"schema": SCHEMA, "ops": [
+        {"op": op.kind, "dtypes": list(op.dtypes), "optional_inputs": op.optional} for op in ops
+    ]}
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str], columns: int | None = None) -> str:
@@ -236,8 +238,8 @@ def boards_text(boards: Mapping[str, Board]) -> str:
 
 
 def ops_text(ops: Iterable[SupportedOp]) -> str:
-    """One line an operator and combination of dtypes."""
-    return table([[op.kind, dtypes] for op in ops for dtypes in op.dtypes], ["operator", "dtypes"])
+    """One line an operator and combination of dtypes; inputs in brackets may be left out."""
+    return table([[op.kind, takes] for op in ops for takes in op.takes], ["operator", "dtypes"])
 
 
 def graph_text(graph: Graph) -> str:

@@ -36,7 +36,7 @@ def effective_scales(graph: Graph, operator: Operator, channels: int) -> Float64
 
 
 def folded_bias(graph: Graph, operator: Operator, weights: Array) -> Int64s:
-    """bias - in_zero * sum of weights (channel, taps). rules.py bounds it, and every partial sum, to int32."""
+    """bias - in_zero * sum of weights (channel, taps). rules/channels.py bounds it, and every partial sum, to int32."""
     bias_index = operator.inputs[2] if len(operator.inputs) > 2 else ABSENT
     bias = np.zeros(len(weights), np.int64)
     if bias_index != ABSENT:

@@ -31,11 +31,12 @@ MAX_NAME = 48
 @dataclass(frozen=True, slots=True)
 class SupportedOp:
     """A kind of operator that can be compiled, and its dtypes as "int8, int8, int32 -> int8"; the last `optional`
-    inputs may be left out."""
+    inputs may be left out, as `takes` shows: "int8, int8[, int32] -> int8"."""
 
     kind: str
     dtypes: tuple[str, ...]
     optional: int
+    takes: tuple[str, ...]
 
 
 def load(path: Path) -> Graph:
@@ -54,8 +55,10 @@ def load(path: Path) -> Graph:
 
 def supported_ops() -> tuple[SupportedOp, ...]:
     """What `load` accepts, in alphabetical order; read from the table by which it decides."""
-    return tuple(SupportedOp(kind, tuple(str(signature) for signature in rule.signatures), rule.optional)
-                 for kind, rule in OPERATORS.items())
+    return tuple(
+        SupportedOp(kind, tuple(signature.text() for signature in rule.signatures), rule.optional, rule.takes())
+        for kind, rule in OPERATORS.items()
+    )
 
 
 def model_name(stem: str) -> str:
