@@ -248,7 +248,10 @@ def test_ops(capsys: Captured) -> None:
     assert status == 0
     assert "CONV_2D            int8, int8, int32 -> int8" in out.splitlines()
     report = json.loads(said(capsys, "ops", "--json", "-")[1])
-    assert {"op": "SOFTMAX", "dtypes": ["int8 -> int8"]} in report["ops"]
+    assert {"op": "SOFTMAX", "dtypes": ["int8 -> int8"], "optional_inputs": 0} in report["ops"]
+    assert "FULLY_CONNECTED    int8, int8[, int32] -> int8" in out.splitlines()
+    dense = {"op": "FULLY_CONNECTED", "dtypes": ["int8, int8, int32 -> int8"], "optional_inputs": 1}
+    assert dense in report["ops"]
 
 
 def test_inspect(capsys: Captured, model: Path) -> None:
