@@ -20,34 +20,13 @@ def conv2d(graph: Graph, operator: Operator) -> Kernel:
     """CONV_2D; 1x1 windows without padding get a kernel of their own."""
     options = operator.options
     assert isinstance(options, Conv2D)
-    x, weights, output = operands(graph, operator)
+    weights = constant_data(operands(graph, operator)[1])
     is_1x1 = options.window.kernel == (1, 1) and options.window.pad == (0, 0) and options.groups == 1
-    name = "conv2d_1x1_s8" if is_1x1 else "conv2d_s8"
-    channels = _channels(graph, operator, constant_data(weights).reshape(weights.shape[0], -1))
-    return Kernel(
-        kind="conv",
-        function=f"crt_{name}",
-        params="struct crt_conv2d_s8",
-        header="crt/conv2d.h",
-        source=f"{name}.c",
-        operands=operator.inputs[:1],
-        rows=(
-            image_row(x, output),
-            window_row(options.window),
-            (("groups", options.groups), ("in_zero", zero_of(x)), *output_fields(output, options.activation)),
-            (("weights", Ref("weights")), ("channels", Ref("channels"))),
-        ),
-        constants=(
-            Constant(
-                "weights",
-                "int8_t",
-                pack_conv2d(constant_data(weights), options.groups),
-                "[group][4 output channels][row][column][input channel][4]",
-            ),
-            channels,
-        ),
-        macs=output.size * weights.size // weights.shape[0],
-        note=image_note(x, output),
+    packed = pack_conv2d(weights, options.groups)
+    return _convolution(
+        graph, operator, "conv2d_1x1_s8" if is_1x1 else "conv2d_s8",
+        Constant("weights", "int8_t", packed, "[group][4 output channels][row][column][input channel][4]"),
+        _channels(graph, operator, weights.reshape(weights.shape[0], -1)),
     )
 
 
@@ -55,29 +34,40 @@ def depthwise_conv2d(graph: Graph, operator: Operator) -> Kernel:
     """DEPTHWISE_CONV_2D; a multiplier other than 1 gets a kernel of its own."""
     options = operator.options
     assert isinstance(options, DepthwiseConv2D)
-    x, weights, output = operands(graph, operator)
-    name = "depthwise_conv2d_s8" if options.multiplier == 1 else "depthwise_conv2d_multiplier_s8"
-    channels = _channels(graph, operator, constant_data(weights).reshape(-1, weights.shape[-1]).T)
-    packed = pack_depthwise(constant_data(weights), options.multiplier)
-    layout = "[4 channels][row][column][4]" if options.multiplier == 1 else "[input channel][4 outputs][row][column][4]"
+    weights = constant_data(operands(graph, operator)[1])
+    one = options.multiplier == 1
+    layout = "[4 channels][row][column][4]" if one else "[input channel][4 outputs][row][column][4]"
+    return _convolution(
+        graph, operator, "depthwise_conv2d_s8" if one else "depthwise_conv2d_multiplier_s8",
+        Constant("weights", "int8_t", pack_depthwise(weights, options.multiplier), layout),
+        _channels(graph, operator, weights.reshape(-1, weights.shape[-1]).T),
+    )
+
+
+def _convolution(graph: Graph, operator: Operator, name: str, weights: Constant, channels: Constant) -> Kernel:
+    """What both have in common."""
+    options = operator.options
+    x, unpacked, output = operands(graph, operator)
+    if isinstance(options, Conv2D):
+        kind, family, split = "conv", "conv2d", ("groups", options.groups)
+    else:
+        assert isinstance(options, DepthwiseConv2D)
+        kind, family, split = "dwconv", "depthwise_conv2d", ("multiplier", options.multiplier)
     return Kernel(
-        kind="dwconv",
+        kind=kind,
         function=f"crt_{name}",
-        params="struct crt_depthwise_conv2d_s8",
-        header="crt/depthwise_conv2d.h",
+        params=f"struct crt_{family}_s8",
+        header=f"crt/{family}.h",
         source=f"{name}.c",
         operands=operator.inputs[:1],
         rows=(
             image_row(x, output),
             window_row(options.window),
-            (("multiplier", options.multiplier), ("in_zero", zero_of(x)), *output_fields(output, options.activation)),
+            (split, ("in_zero", zero_of(x)), *output_fields(output, options.activation)),
             (("weights", Ref("weights")), ("channels", Ref("channels"))),
         ),
-        constants=(
-            Constant("weights", "int8_t", packed, layout),
-            channels,
-        ),
-        macs=output.size * weights.size // weights.shape[-1],
+        constants=(weights, channels),
+        macs=output.size * unpacked.size // len(channels.data),
         note=image_note(x, output),
     )
 
