@@ -40,13 +40,15 @@ LAYERS = (
 LONGEST_FUNCTION = 60
 LONGEST_FILE, LONGEST_TEST_FILE = 400, 600
 FOLDERS = ("generator", "crt", "project_templates", "hil_tests", "tests")
+LONGEST_LINE = 120
+FOLDERS_OF_LINES = (*FOLDERS, "benchmarks", "examples")
 SUFFIXES = {".py", ".c", ".h", ".jinja", ".ld", ".cmake"}
 
 
-def source_files(*suffixes: str) -> list[Path]:
+def source_files(*suffixes: str, folders: tuple[str, ...] = FOLDERS) -> list[Path]:
     """All source files of the repository, but no golden files."""
     return sorted(
-        path for folder in FOLDERS for path in (ROOT / folder).rglob("*")
+        path for folder in folders for path in (ROOT / folder).rglob("*")
         if path.suffix in suffixes and path.is_file() and "golden" not in path.parts and "build" not in path.parts
     )
 
@@ -115,6 +117,30 @@ def test_length_of_files_and_functions(path: Path) -> None:
     assert len(text.splitlines()) <= (LONGEST_TEST_FILE if path.parent.name == "tests" else LONGEST_FILE)
     lengths = {".py": python_functions, ".c": c_functions, ".h": c_functions}.get(path.suffix, lambda _: [])(text)
     assert {name: length for name, length in lengths if length > LONGEST_FUNCTION} == {}
+
+
+def long_lines(text: str, markdown: bool = False) -> list[str]:
+    """Lines above LONGEST_LINE, but no table rows of Markdown."""
+    return [line for line in text.splitlines() if len(line) > LONGEST_LINE and not (markdown and line.startswith("|"))]
+
+
+@pytest.mark.parametrize("path", source_files(*SUFFIXES - {".cmake"}, folders=FOLDERS_OF_LINES),
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_length_of_lines(path: Path) -> None:
+    assert long_lines(path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("*/*.md")),
+                                  *sorted((ROOT / "examples").glob("*/*.md"))],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_length_of_lines_of_markdown(path: Path) -> None:
+    assert long_lines(path.read_text(), markdown=True) == []
+
+
+def test_long_lines_are_seen() -> None:
+    long = "| " + "x" * LONGEST_LINE
+    assert long_lines(f"a\n{long}") == [long]
+    assert long_lines(f"a\n{long}", markdown=True) == []
 
 
 def python_functions(text: str) -> list[tuple[str, int]]:

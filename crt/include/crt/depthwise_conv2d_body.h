@@ -8,7 +8,8 @@
 /* Whole tensors, row by row. `row` is a constant where this is called: the compiler then calls it directly, and the
  * stack that a model needs can be proved. */
 static inline void crt_depthwise_conv2d_whole(const struct crt_depthwise_conv2d_s8 *p, const int8_t *in, int8_t *out,
-                                              void row(const struct crt_depthwise_conv2d_s8 *p, const struct crt_rows *in,
+                                              void row(const struct crt_depthwise_conv2d_s8 *p,
+                                                        const struct crt_rows *in,
                                                        int32_t y, int8_t *out))
 {
     for (int32_t image = 0; image < p->batch; image++) {

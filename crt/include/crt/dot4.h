@@ -54,7 +54,8 @@ static inline int8_t crt_requantize_sum(int32_t sum, const struct crt_channel *c
 
 /* Writes the outputs of four channels from `first` on, or of as many as there are. Out of line:
  * it is as long as the loops around it, and they need its registers. */
-CRT_OUT_OF_LINE void crt_store4(int32_t a, int32_t b, int32_t c, int32_t d, const struct crt_output *output, int32_t first)
+CRT_OUT_OF_LINE void crt_store4(int32_t a, int32_t b, int32_t c, int32_t d, const struct crt_output *output,
+                                int32_t first)
 {
     const struct crt_channel *channel = output->channels + first;
     const int32_t n = output->n - first;

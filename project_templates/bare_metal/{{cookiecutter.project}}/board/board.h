@@ -12,9 +12,9 @@
 void board_init(void);
 
 /* Waits for a byte from the UART. Receiving is polled and the UART keeps one byte: whoever calls
- * this must come back within the time of one byte (10 / {{ cookiecutter.board.console.baud }} s), or bytes are lost. The device
- * link lives with that: the host sends nothing while it waits for an answer, and sends again
- * what was lost. */
+ * this must come back within the time of one byte (10 / {{ cookiecutter.board.console.baud }} s), or
+ * bytes are lost. The device link lives with that: the host sends nothing while it waits for an
+ * answer, and sends again what was lost. */
 uint8_t board_read(void);
 
 /* Sends `size` bytes over the UART and waits until the last one is in the transmitter. Text may
