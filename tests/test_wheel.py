@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,6 +76,34 @@ def test_the_wheel_holds_package_runtime_templates_and_boards(wheel: Path) -> No
     ]
     assert found[f"{info}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
     assert b"Apache License" in found[f"{info}/licenses/LICENSE"]
+
+
+IMPORT_NAMES = {
+    "ai-edge-litert": "ai_edge_litert",
+    "pyelftools": "elftools",
+    "pyserial": "serial",
+    "pyyaml": "yaml",
+}
+"""Distributions whose modules have another name."""
+
+
+def third_party_imports() -> set[str]:
+    """Top-level modules that the package imports anywhere, also inside of functions, and that Python does not bring."""
+    found: set[str] = set()
+    for path in (ROOT / "generator" / "tinykiln").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(str(node.module).partition(".")[0])
+    return found - sys.stdlib_module_names - {"tinykiln"}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported(wheel: Path) -> None:
+    (metadata,) = [data for name, data in files_of(wheel).items() if name.endswith("/METADATA")]
+    required = email.message_from_bytes(metadata).get_all("Requires-Dist") or []
+    declared = {re.split(r"[^\w-]", line)[0].lower() for line in required if "extra == 'test'" not in line}
+    assert {IMPORT_NAMES.get(name, name) for name in declared} == third_party_imports()
 
 
 @pytest.mark.parametrize("name", [
