@@ -79,8 +79,8 @@ static inline void crt_conv2d_pixel(const struct crt_conv2d_s8 *p, struct crt_co
     }
 }
 
-/* crt_conv2d_s8_row */
-static inline void crt_conv2d_body(const struct crt_conv2d_s8 *p, const struct crt_rows *in, int32_t y, int8_t *out)
+/* crt_conv2d_s8_row. Out of line: in the loop over rows it would have fewer registers. */
+CRT_OUT_OF_LINE void crt_conv2d_body(const struct crt_conv2d_s8 *p, const struct crt_rows *in, int32_t y, int8_t *out)
 {
     const int32_t depth = p->in.c / p->groups, n = p->out.c / p->groups;
     struct crt_conv2d_pixel pixel = {
