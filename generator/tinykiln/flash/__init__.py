@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinykiln.errors import DeviceError
-from tinykiln.flash import qemu
+from tinykiln.flash.qemu import flash as flash_qemu
 from tinykiln.project import Project
 
 
@@ -19,4 +19,4 @@ def flash(project: Project, port: str | None = None) -> None:
             hint="flash build/firmware.bin or build/firmware.elf with the vendor's tool, then:"
             f" tinykiln test {project.path} --port {port or '/dev/ttyACM0'}",
         )
-    qemu.flash(project)
+    flash_qemu(project)
