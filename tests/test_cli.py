@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -377,8 +378,8 @@ def test_the_time_that_an_inference_may_take(
 
 
 def test_a_reader_that_goes_away() -> None:
-    for arguments in ("boards", "boards --json -", "--help", "generate --help"):
-        line = f"set -o pipefail; {sys.executable} -m tinykiln {arguments} | true"
+    for arguments, buffered in product(("boards", "boards --json -", "--help", "generate --help"), ("", "-u")):
+        line = f"set -o pipefail; {sys.executable} {buffered} -m tinykiln {arguments} | true"
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
         assert (done.stderr, done.stdout) == ("", "")
         assert done.returncode in (0, 1)

@@ -70,6 +70,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments. Raises SystemExit after wrong usage or --help."""
     try:
         return make_parser(VERBS).parse_args(argv)
+    except BrokenPipeError as error:  # of --help, where stdout is not buffered
+        drop_stdout()
+        raise BrokenPipeOutput from error
     finally:
         write_stdout("")  # --help, which may still be in the buffer
 
@@ -262,11 +265,15 @@ def write_stdout(text: str) -> None:
     try:
         print(text, end="", flush=True)
     except OSError as error:
-        # What is left in the buffer is flushed once more at exit, and must not fail there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         if isinstance(error, BrokenPipeError):
             raise BrokenPipeOutput from error
         raise ToolError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def drop_stdout() -> None:
+    """What is left in the buffer is flushed once more at exit, and must not fail there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(text: str) -> None:
