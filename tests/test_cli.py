@@ -25,7 +25,7 @@ from real_models import real_model
 from tinykiln import cli
 from tinykiln.arguments import VERBS
 from tinykiln.cli import main
-from tinykiln.errors import DeviceError
+from tinykiln.errors import DeviceError, ToolError
 from tinykiln.link import Timeouts
 from tinykiln.session import Session
 
@@ -308,9 +308,10 @@ def test_json_into_a_pipe_and_into_nowhere(tmp_path: Path) -> None:
 
 def test_json_that_cannot_be_written(capsys: Captured, tmp_path: Path) -> None:
     path = tmp_path / "no" / "report.json"
-    assert refused(capsys, "boards", "--json", path) == (
-        f"error: cannot write the report: No such file or directory\n  where: {path}\n"
-    )
+    status, out, err = said(capsys, "boards", "--json", path)
+    assert status == 1
+    assert out.startswith("board "), "what was found out is shown all the same"
+    assert err == f"error: cannot write the report: No such file or directory\n  where: {path}\n"
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     (tmp_path / "report.json").write_text("old")
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, old[1]))
@@ -375,6 +376,34 @@ def test_the_time_that_an_inference_may_take(
 
 
 # ---- Streams and signals ----
+
+
+def test_golden_vectors_stay_where_litert_is_missing(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def missing(*_: object) -> None:
+        raise ToolError("no LiteRT")
+
+    arguments = ["generate", model_file(tmp_path), "--board", BOARD, "-o", tmp_path / "fw"]
+    assert said(capsys, *arguments)[0] == 0
+    golden = (tmp_path / "fw/tests/golden.npz").read_bytes()
+    monkeypatch.setattr(cli, "run_reference", missing)
+    status, out, err = said(capsys, *arguments)
+    assert (status, err) == (0, "warning: the golden vectors that are there are kept: no LiteRT\n")
+    assert out.endswith(f"next: tinykiln flash-and-test {tmp_path}/fw\n")
+    assert (tmp_path / "fw/tests/golden.npz").read_bytes() == golden
+    status, out, err = said(capsys, *arguments[:-1], tmp_path / "a b")
+    assert (status, err) == (0, "warning: no golden vectors, so the project cannot test itself: no LiteRT\n")
+    assert out.endswith(f"next: tinykiln build '{tmp_path}/a b'\n")
+
+
+def test_a_board_without_emulator_is_flashed_by_hand(capsys: Captured, tmp_path: Path) -> None:
+    arguments = ["generate", model_file(tmp_path), "--board", "nucleo_f446re", "-o", tmp_path / "fw"]
+    assert said(capsys, *arguments)[1].splitlines()[-3:] == [
+        f"next: tinykiln build {tmp_path}/fw",
+        "      flash build/firmware.elf with the vendor's tool",
+        f"      tinykiln test {tmp_path}/fw --port /dev/ttyACM0",
+    ]
 
 
 def test_a_reader_that_goes_away() -> None:

@@ -282,3 +282,14 @@ def test_board_gets_the_kernels_of_its_instruction_set(tmp_path: Path, monkeypat
         "qemu_mps2_an386": "kernels/armv7em_dsp/softmax_s8.c",
         "qemu_mps3_an547": "kernels/armv7em_dsp/softmax_s8.c",
     }
+
+
+def test_headers_can_be_included_from_cpp(tmp_path: Path) -> None:
+    compile_c(sources_of(ROOT / "examples/digits/digits.tflite"), tmp_path)
+    (tmp_path / "user.cpp").write_text(
+        '#include "digits.h"\n#include "crt/link.h"\nint main() { digits_run(); return digits_scores()[0]; }\n')
+    done = subprocess.run(["arm-none-eabi-g++", "-Wall", "-Wextra", "-Werror", "-I", "model", "-I", "crt/include", "-c",
+                           "user.cpp", "-o", "user.o"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    symbols = subprocess.run(["arm-none-eabi-nm", "user.o"], cwd=tmp_path, capture_output=True, text=True).stdout
+    assert "U digits_run\n" in symbols

@@ -234,7 +234,7 @@ def test_too_little_flash() -> None:
         plan_of(model, with_memory(64 * 1024, 64 * 1024))
     plan = plan_of(model)
     assert str(caught.value) == (
-        "net needs 84 KiB of flash, qemu_netduinoplus2 has 64 KiB\n"
+        "net needs 84.3 KiB of flash, qemu_netduinoplus2 has 64.0 KiB\n"
         f"  where: arena 20004 B, weights {plan.weights_bytes} B, the rest is the firmware with its stack\n"
         "  next:  choose a larger board (`tinykiln boards`) or a smaller model"
     )

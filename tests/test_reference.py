@@ -219,8 +219,9 @@ HINT = "  next:  values are quantised as the model's header says: q = real / sca
      "  next:  numpy.savez(file, image=array of shape (N, 1, 2, 2), dtype int8)"),
     ({"image": np.zeros((3, 1, 2, 2), np.float32)},
      f"array 'image': expected int8 of shape (N, 1, 2, 2), got float32 of shape (3, 1, 2, 2)\n  where: FILE\n{HINT}"),
-    ({"image": np.zeros((1, 2, 2), np.int8)},
-     f"array 'image': expected int8 of shape (N, 1, 2, 2), got int8 of shape (1, 2, 2)\n  where: FILE\n{HINT}"),
+    ({"image": np.zeros((3, 2, 2), np.int8)},
+     "array 'image': expected int8 of shape (N, 1, 2, 2), got int8 of shape (3, 2, 2)\n  where: FILE\n"
+     "  next:  the model's batch dimension is missing: image[:, None]"),
     ({"image": np.zeros((), np.int8)},
      f"array 'image': expected int8 of shape (N, 1, 2, 2), got int8 of shape ()\n  where: FILE\n{HINT}"),
     ({"image": np.zeros((3, 1, 2, 2), np.int8), "gain": np.zeros((2, 1), np.float32)},

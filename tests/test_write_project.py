@@ -365,6 +365,21 @@ def test_another_board_template_or_model_is_refused(model: Path, place: Path, wh
     assert tree(place) == before
 
 
+def test_a_board_that_is_described_anew_is_refused(model: Path, place: Path) -> None:
+    to = place / "fw"
+    write(model, to)
+    entry = json.loads((to / "project.json").read_text())
+    entry["board"]["console"]["baud"] = 115200
+    (to / "project.json").write_text(json.dumps(entry))
+    before = tree(place)
+    assert refusal(lambda: write(model, to)) == (
+        f"the board {BOARD} is described in another way now than when {to} was generated\n"
+        f"  where: {to}/project.json, field board\n"
+        "  next:  generate into a new folder: board/ and CMakeLists.txt became yours here and would not fit it"
+    )
+    assert tree(place) == before
+
+
 @pytest.mark.parametrize("name", ["unknown", "", "..", "bare_metal/{{cookiecutter.project}}"])
 def test_unknown_template(model: Path, place: Path, name: str) -> None:
     assert refusal(lambda: write(model, place / "fw", template=name)) == (

@@ -33,6 +33,11 @@ def seconds(text: str) -> float:
     return value
 
 
+OWN_INPUTS = (
+    "your own inputs instead of golden vectors: one array per input, (N, *shape); an array `labels` of N class indices"
+    " gives the accuracy"
+)
+
 OPTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "model": ((("model",), {"type": Path, "help": "model file (.tflite)"}),),
     "project": ((("project",), {"type": Path, "metavar": "DIR", "help": "folder of a generated project"}),),
@@ -49,9 +54,9 @@ OPTIONS: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
                                     "an emulated board needs none"}),),
     "timeout": ((("--timeout",), {"type": seconds, "default": Timeouts().inference, "metavar": "SECONDS",
                                   "help": "how long an inference may take (default: %(default)g)"}),),
-    "inputs": ((("--inputs",), {"type": Path, "metavar": "NPZ", "help": "your own inputs instead of golden vectors"}),),
+    "inputs": ((("--inputs",), {"type": Path, "metavar": "NPZ", "help": OWN_INPUTS}),),
     "files": (
-        (("--inputs",), {"type": Path, "required": True, "metavar": "NPZ", "help": "one array per input, (N, ...)"}),
+        (("--inputs",), {"type": Path, "required": True, "metavar": "NPZ", "help": "one array per input, (N, *shape)"}),
         (("--outputs",), {"type": Path, "required": True, "metavar": "NPZ", "help": "file to write, same form"}),
     ),
 }

@@ -115,15 +115,9 @@ def generate(arguments: argparse.Namespace) -> int:
     model: Path = arguments.model
     planned = plan_of(load(model), arguments)
     data = model.read_bytes()
-    extra = {f"model/{planned.graph.name}.tflite": data}
-    progress("running the reference interpreter")
-    try:
-        extra[GOLDEN] = vectors_to_npz(run_reference(data, planned, random_inputs(planned, arguments.vectors)))
-    except ToolError as error:
-        tell(f"warning: no golden vectors, so the project cannot test itself: {error}")
+    extra = {f"model/{planned.graph.name}.tflite": data, **golden_vectors(planned, data, arguments)}
     project = write_project(emit(planned, model.name), arguments.template, arguments.output, extra)
-    text = f"{planned}\n\nwrote {project.path}\nnext: tinykiln flash-and-test {project.path}"
-    show(arguments, report.plan_json(planned), text)
+    show(arguments, report.plan_json(planned), f"{planned}\n\n{report.next_text(project, GOLDEN in extra)}")
     return 0
 
 
@@ -192,6 +186,21 @@ def plan_of(graph: Graph, arguments: argparse.Namespace) -> Plan:
     return make_plan(simplify(graph), find_board(arguments.board, arguments.boards))
 
 
+def golden_vectors(planned: Plan, model: bytes, arguments: argparse.Namespace) -> dict[str, bytes]:
+    """The file of golden vectors: made anew, or without LiteRT the one that the project has for the same model."""
+    progress("running the reference interpreter")
+    try:
+        inputs = random_inputs(planned, arguments.vectors)
+        return {GOLDEN: vectors_to_npz(run_reference(model, planned, inputs))}
+    except ToolError as error:
+        stored = arguments.output / GOLDEN
+        if stored.is_file() and read_project(arguments.output).model.digest == planned.graph.digest:
+            tell(f"warning: the golden vectors that are there are kept: {error}")
+            return {GOLDEN: stored.read_bytes()}
+        tell(f"warning: no golden vectors, so the project cannot test itself: {error}")
+        return {}
+
+
 def vectors_of(project: Project, arguments: argparse.Namespace) -> tuple[Vectors, Array | None]:
     """The user's own inputs with what the reference makes of them, or the project's golden vectors; labels if given."""
     if arguments.inputs is None:
@@ -234,15 +243,12 @@ def show(arguments: argparse.Namespace, data: Json, text: str) -> None:
     """JSON to the file that --json names (- is stdout), and the text to stdout unless the JSON went there."""
     progress("")
     document = json.dumps(data, indent=2) + "\n"
-    if arguments.json == "-":
-        write_stdout(document)
-        return
-    if arguments.json:
+    write_stdout(document if arguments.json == "-" else text + "\n")
+    if arguments.json and arguments.json != "-":
         try:
             write_file(Path(arguments.json), document.encode())
         except OSError as error:
             raise ToolError(f"cannot write the report: {error.strerror}", where=arguments.json) from error
-    write_stdout(text + "\n")
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -226,4 +226,4 @@ def _check_fit(plan: Plan) -> None:
 
 
 def _kib(size: int) -> str:
-    return f"{size / 1024:.0f} KiB" if size >= 10 * 1024 else f"{size} B"
+    return f"{size / 1024:.1f} KiB" if size >= 10 * 1024 else f"{size} B"

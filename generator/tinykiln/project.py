@@ -195,6 +195,12 @@ def _check_target(project: Project) -> None:
             f"{to} exists and is no firmware project", hint="choose a new folder, or remove this one yourself"
         )
     old = read_project(to)
+    if old.board.name == project.board.name and old.board != project.board:
+        raise ProjectError(
+            f"the board {old.board.name} is described in another way now than when {to} was generated",
+            where=f"{to / 'project.json'}, field board",
+            hint="generate into a new folder: board/ and CMakeLists.txt became yours here and would not fit it",
+        )
     for what, was, now in (
         ("board", old.board.name, project.board.name),
         ("template", old.template, project.template),

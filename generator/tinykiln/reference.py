@@ -177,6 +177,12 @@ def vectors_to_npz(vectors: Vectors) -> bytes:
 
 def vectors_from_npz(path: Path) -> Vectors:
     """The reverse of `vectors_to_npz`. Raises VectorError where the file is missing or damaged."""
+    if not path.exists():
+        raise VectorError(
+            "the project has no golden vectors",
+            where=str(path),
+            hint="generate it again where LiteRT is installed: pip install 'tinykiln[verify]'",
+        )
     groups: dict[str, dict[str, Array]] = {"inputs": {}, "outputs": {}, "layers": {}}
     for key, array in _read_npz(path).items():
         group, _, name = key.partition("/")
@@ -230,9 +236,15 @@ def _checked(array: Array, spec: TensorSpec, path: Path) -> Array:
             f"array '{spec.name}': expected {spec.dtype} of shape (N, {_text(spec.shape)}), "
             f"got {array.dtype} of shape ({_text(array.shape)})",
             where=str(path),
-            hint="values are quantised as the model's header says: q = real / scale + zero",
+            hint=_shape_hint(array, spec),
         )
     return array
+
+
+def _shape_hint(array: Array, spec: TensorSpec) -> str:
+    if array.dtype == spec.dtype and spec.shape[:1] == (1,) and array.shape[1:] == tuple(spec.shape[1:]):
+        return f"the model's batch dimension is missing: {spec.name}[:, None]"
+    return "values are quantised as the model's header says: q = real / scale + zero"
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from tinykiln.boards import Board
@@ -269,6 +270,17 @@ def graph_text(graph: Graph) -> str:
 
 def _shape(tensor: Json) -> str:
     return f"{tensor['dtype']} {'x'.join(map(str, tensor['shape']))}".strip()
+
+
+def next_text(project: Project, has_vectors: bool) -> str:
+    """What was generated and what to do with it."""
+    folder = shlex.quote(str(project.path))
+    steps = [f"tinykiln flash-and-test {folder}"]
+    if project.board.emulator is None or not has_vectors:
+        steps = [f"tinykiln build {folder}"]
+    if project.board.emulator is None:
+        steps += ["flash build/firmware.elf with the vendor's tool", f"tinykiln test {folder} --port /dev/ttyACM0"]
+    return "\n      ".join([f"wrote {project.path}\nnext: {steps[0]}", *steps[1:]])
 
 
 def memory_text(project: Project, image: Image) -> str:

@@ -9,6 +9,10 @@
 
 #include "crt/runtime.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- Workspace: scratch memory for the time of a call, given back in reverse order ---- */
 
 #define CRT_WORKSPACE_ALIGN 16u
@@ -49,5 +53,9 @@ enum crt_status crt_call(const struct crt_device *device, const struct crt_funct
 
 /* The function of that name, or NULL. */
 const struct crt_function *crt_find_function(const struct crt_module *module, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

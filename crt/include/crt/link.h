@@ -12,6 +12,10 @@
 
 #include "crt/runtime.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define CRT_LINK_VERSION 1u      /* of the protocol */
 #define CRT_LINK_BODY_MAX 240u   /* bytes of one frame's body: the largest chunk */
 #define CRT_LINK_BUILD_ID_SIZE 20u
@@ -52,5 +56,9 @@ void crt_link_init(struct crt_link *link, const struct crt_model *model, const s
 
 /* One received byte. */
 void crt_link_receive(struct crt_link *link, uint8_t byte);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -12,6 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* major << 16 | minor << 8 | patch. Generated code refuses to compile with another version. */
 #define CRT_VERSION 0x000100
 
@@ -103,5 +107,9 @@ struct crt_device {
                               size_t n_args);
     enum crt_status (*sync)(void *context);
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

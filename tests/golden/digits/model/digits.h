@@ -14,6 +14,10 @@
 
 #include "crt/runtime.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* image: int8[1][8][8][1], real = 0.003921569 * (q + 128) */
 #define DIGITS_IMAGE_SIZE   64
 #define DIGITS_IMAGE_SCALE  0.003921569f
@@ -32,5 +36,9 @@ const int8_t *digits_scores(void);
 
 /* The same model for code that does not know it by name, such as crt/link.h. */
 extern const struct crt_model digits_model;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

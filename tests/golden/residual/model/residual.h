@@ -14,6 +14,10 @@
 
 #include "crt/runtime.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* image: int8[1][8][8][3], real = 0.03125 * (q + 1) */
 #define RESIDUAL_IMAGE_SIZE   192
 #define RESIDUAL_IMAGE_SCALE  0.03125f
@@ -32,5 +36,9 @@ const int8_t *residual_scores(void);
 
 /* The same model for code that does not know it by name, such as crt/link.h. */
 extern const struct crt_model residual_model;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
