@@ -181,7 +181,8 @@ def test_vectors_are_missing(digits: Path) -> None:
     golden = digits / "tests" / "golden.npz"
     golden.unlink()
     assert refused("flash-and-test", digits) == (
-        f"error: cannot read vectors: No such file or directory\n  where: {golden}\n"
+        f"error: the project has no golden vectors\n  where: {golden}\n"
+        "  next:  generate it again where LiteRT is installed: pip install 'tinykiln[verify]'\n"
     )
 
 
