@@ -91,6 +91,11 @@ def test_a_fault_in_the_middle_of_a_frame_comes_out_at_once() -> None:
     assert splitter.feed(b"\r\n") == [fault + "\n"]
 
 
+def test_reports_of_one_fault_after_the_other_are_told_apart() -> None:
+    fault = "fault: pc 0x08000100 lr 0x08000201 cfsr 0x00000400 hfsr 0x40000000"
+    assert Splitter().feed(b"\0\x05\x84abc" + 2 * fault.encode() + b"\n") == [fault + "\n"]
+
+
 def test_the_end_of_one_frame_can_begin_the_next() -> None:
     frame = Frame(ANSWER | 1, 0, 1, 2, b"x")
     assert Splitter().feed(encode(frame)[:-1] + encode(frame)) == [frame, frame]

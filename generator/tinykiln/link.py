@@ -35,7 +35,8 @@ ANSWER = 0x80
 SLICE_S = 0.01
 """A port is opened with this time-out: how long a read may wait for bytes that do not come."""
 
-_FAULT = re.compile(rb"fault: pc 0x[0-9a-f]+ lr 0x[0-9a-f]+ cfsr 0x[0-9a-f]+[ -~]*(?=[\r\n\0])")
+_FAULT = re.compile(rb"fault: pc 0x[0-9a-f]+ lr 0x[0-9a-f]+ cfsr 0x[0-9a-f]+(?:(?!fault:)[ -~])*(?=[\r\n\0]|fault:)")
+"""A line, or less where a firmware that faults again and again was cut off at the line's end."""
 
 
 class Request(IntEnum):
